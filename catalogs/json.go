@@ -1,0 +1,202 @@
+package catalogs
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+)
+
+// jsonFields are the keys of a server in the mcpServers shape of Claude
+// Desktop, Claude Code and Cursor, and in the servers shape of VS Code, with
+// the words that Windsurf and Gemini CLI have for url. command and args are
+// read together, afterwards.
+var jsonFields = []field[entry]{
+	{"command", func(*entry, value) {}},
+	{"args", func(*entry, value) {}},
+	{"env", (*entry).readEnv},
+	{"cwd", func(e *entry, v value) { e.refer(v, true, func(s string) { e.Dir = s }) }},
+	{"url", func(e *entry, v value) { e.refer(v, false, func(s string) { e.URL = s }) }},
+	{"serverUrl", func(e *entry, v value) { e.refer(v, false, func(s string) { e.URL = s }) }},
+	{"httpUrl", func(e *entry, v value) { e.refer(v, false, func(s string) { e.URL = s }) }},
+	{"type", (*entry).readTransport},
+	{"transport", (*entry).readTransport},
+	{"headers", (*entry).readHeaders},
+	{"disabled", func(e *entry, v value) {
+		if b, ok := v.boolean(); ok {
+			e.Enabled = !b
+		}
+	}},
+	{"enabled", func(e *entry, v value) { setBool(&e.Enabled, v) }},
+}
+
+// renamed are keys of jsonFields that have another name in our format.
+var renamed = [][2]string{{"cwd", "dir"}, {"serverUrl", "url"}, {"httpUrl", "url"}, {"type", "transport"}, {"headers", "auth"}}
+
+// jsonEntries reads a file of another tool as it is. What such a file says
+// beyond the servers is that tool's business: it is a warning, not a problem.
+func (f *file) jsonEntries(content []byte) (es []*entry, declared bool) {
+	root, ok := f.parse(yamlFromJSON(content))
+	if !ok {
+		return nil, false
+	}
+	found := false
+	if root != nil && !(value{f, root, ""}).null() {
+		(value{f, root, ""}).mapping(func(key string, _, val value) {
+			if key != "mcpServers" && key != "servers" || val.null() {
+				return
+			}
+			found = true
+			val.mapping(func(name string, k, val value) { es = append(es, readJSONEntry(name, k, val)) })
+		})
+	}
+	if !found {
+		*f.warnings = append(*f.warnings, Problem{Position: Position{File: f.name, Line: 1},
+			Text: "has neither mcpServers nor servers, so nothing of it is read", Fix: "remove it from the directory, or declare its servers in a .yaml file"})
+	}
+	return es, found
+}
+
+func readJSONEntry(name string, k, v value) *entry {
+	e := newEntry(slug(name), k)
+	e.Prefix, e.foreign = e.Name, true
+	if e.Name != name && len([]rune(name)) <= MaxTitle && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }) {
+		e.Title = name
+	}
+	before := len(*v.problems)
+	e.at = readSome(v, e, jsonFields, func(_ string, k value) {
+		k.warn("is not read here", "say it in a .yaml file if it matters")
+	})
+	if c, ok := e.at["command"]; ok && !c.null() {
+		e.addArgument(c)
+		if args, ok := e.at["args"]; ok && !args.null() {
+			args.list(e.addArgument)
+		}
+	} else if args, ok := e.at["args"]; ok {
+		args.problem("has a meaning only beside command", "add the command, or drop it")
+	}
+	for _, r := range renamed {
+		if v, ok := e.at[r[0]]; ok {
+			e.at[r[1]] = v
+		}
+	}
+	if len(e.at) == 0 && len(*v.problems) > before {
+		e.at = nil
+	}
+	return e
+}
+
+// readHeaders takes the one header that carries the credential.
+func (e *entry) readHeaders(v value) {
+	before := len(*v.problems)
+	count := 0
+	v.mapping(func(name string, k, val value) {
+		if count++; count > 1 {
+			return
+		}
+		e.Auth.Type, e.Auth.Header = AuthHeader, name
+		// The value is whole: an empty prefix, as if it were written there.
+		e.auth = map[string]value{"type": k, "header": k, "value": val, "prefix": val}
+		e.refer(val, false, func(s string) { e.Auth.Value = Secret(s) })
+	})
+	if count > 1 && len(*v.problems) == before {
+		v.problem("has more than one header", "keep the one that carries the credential")
+	}
+}
+
+// slug turns any name into one of ours.
+func slug(name string) string {
+	parts := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9')
+	})
+	s := strings.Join(parts, "-")
+	return strings.TrimRight(s[:min(len(s), MaxName)], "-")
+}
+
+// native writes a value of another tool in our words: ${env:NAME} is ${NAME},
+// and file: is nothing special.
+func native(raw string) string {
+	raw = strings.ReplaceAll(raw, "${env:", "${")
+	if strings.HasPrefix(raw, "file:") || strings.HasPrefix(raw, "$file:") {
+		raw = "$" + raw
+	}
+	return raw
+}
+
+// yamlFromJSON makes the few places where JSON is not YAML into YAML, keeping
+// lines and columns: tabs between tokens, comments (VS Code writes them) and
+// surrogate pairs.
+func yamlFromJSON(content []byte) []byte {
+	out := slices.Clone(content)
+	blank := func(from, to int) {
+		for i := from; i < to && i < len(out); i++ {
+			if out[i] != '\n' && out[i] != '\r' {
+				out[i] = ' '
+			}
+		}
+	}
+	pairs := false
+	for i := 0; i < len(out); i++ {
+		switch {
+		case out[i] == '"':
+			for i++; i < len(out) && out[i] != '"'; i++ {
+				if out[i] == '\\' {
+					pairs = pairs || i+1 < len(out) && out[i+1] == 'u'
+					i++
+				}
+			}
+		case out[i] == '\t':
+			out[i] = ' '
+		case bytes.HasPrefix(out[i:], []byte("//")):
+			end := i + max(bytes.IndexByte(out[i:], '\n'), 0)
+			if end == i {
+				end = len(out)
+			}
+			blank(i, end)
+		case bytes.HasPrefix(out[i:], []byte("/*")):
+			end := len(out)
+			if n := bytes.Index(out[i+2:], []byte("*/")); n >= 0 {
+				end = i + n + 4
+			}
+			blank(i, end)
+		}
+	}
+	if pairs {
+		out = joinPairs(out)
+	}
+	return out
+}
+
+// joinPairs turns \ud83d\ude00 into \U0001f600, RFC 8259 7.
+func joinPairs(in []byte) []byte {
+	var out []byte
+	for i := 0; i < len(in); i++ {
+		if in[i] != '\\' || i+1 >= len(in) {
+			out = append(out, in[i])
+			continue
+		}
+		if r := utf16.DecodeRune(escape(in[i:]), escape(in[min(i+6, len(in)):])); r != unicode.ReplacementChar {
+			out = fmt.Appendf(out, `\U%08x`, r)
+			i += 11
+			continue
+		}
+		out = append(out, in[i], in[i+1])
+		i++
+	}
+	return out
+}
+
+// escape is the code unit of a \uXXXX at the start of b, or 0.
+func escape(b []byte) rune {
+	if len(b) < 6 || b[0] != '\\' || b[1] != 'u' {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(b[2:6]), 16, 16)
+	if err != nil {
+		return 0
+	}
+	return rune(n)
+}
