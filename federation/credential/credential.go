@@ -1,0 +1,47 @@
+// Package credential gives the gateway's own credential for an upstream and a
+// user. A credential can authorize a request, fill a process environment or a
+// TLS handshake. Nothing here ever sees an inbound request.
+package credential
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"github.com/ostiary/ostiary/authserver/identity"
+	"github.com/ostiary/ostiary/catalogs"
+)
+
+// Credential is one ready to use. A nil field means that the kind has nothing
+// to say there.
+type Credential struct {
+	ID        string                    // names it in records; never its value
+	Owner     string                    // "" = no one's or the operator's; else the user id it belongs to
+	Authorize func(*http.Request) error // sets headers on an upstream request
+	Environ   map[string]catalogs.Secret
+	TLS       *tls.Config
+}
+
+// Source finds credentials. Implementations are safe for concurrent use.
+type Source interface {
+	// Credential returns the credential for u on behalf of p; p is nil for
+	// the gateway's own use (listing).
+	Credential(ctx context.Context, u *catalogs.Upstream, p *identity.Principal) (Credential, error)
+}
+
+// ErrUnsupported: the entry asks for a kind of credential that is not built.
+var ErrUnsupported = errors.New("auth type not supported yet")
+
+// None is the source for upstreams that need no credential.
+type None struct{}
+
+// Credential returns the empty credential, and ErrUnsupported for every entry
+// that needs another: calling it bare would be a silent downgrade.
+func (None) Credential(_ context.Context, u *catalogs.Upstream, _ *identity.Principal) (Credential, error) {
+	if u.Auth.Type != "" && u.Auth.Type != "none" {
+		return Credential{}, fmt.Errorf("upstream %s: auth type %s: %w", u.Name, u.Auth.Type, ErrUnsupported)
+	}
+	return Credential{}, nil
+}

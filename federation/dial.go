@@ -1,0 +1,92 @@
+package federation
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/ostiary/ostiary/catalogs"
+	"github.com/ostiary/ostiary/federation/credential"
+	"github.com/ostiary/ostiary/gateway/wire"
+)
+
+// dialConfig says whom to connect to, as whom, and with what.
+type dialConfig struct {
+	Upstream     *catalogs.Upstream
+	Credential   credential.Credential
+	Capabilities []byte    // raw ClientCapabilities declared at initialize (legacy); nil = {}
+	Era          *wire.Era // known era (cached); nil = probe
+	Version      string    // of the gateway, for clientInfo
+	Logger       *slog.Logger
+	Now          func() time.Time
+	Confined     []string // directories that a stdio upstream must not read
+}
+
+// dial makes one live connection. Errors are *Failure; nothing is left behind
+// by one that failed. The connection outlives ctx, and ends with close alone,
+// also after done.
+//
+// The era is found out by server/discover, never by anything that could have
+// an effect (protocol.md B3). A known era saves the question, and is doubted
+// as soon as it doesn't work.
+func dial(ctx context.Context, d dialConfig) (connection, error) {
+	if d.Logger == nil {
+		d.Logger = slog.New(slog.DiscardHandler)
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	u := d.Upstream
+	var c connection
+	var err error
+	switch {
+	case len(u.Command) > 0:
+		c, err = dialStdio(ctx, &d)
+	case u.Transport == catalogs.SSE:
+		err = fail(u.Name, ErrUnavailable, "HTTP+SSE upstreams are not supported; does it offer Streamable HTTP too?")
+	default:
+		c, err = dialHTTP(ctx, &d)
+	}
+	if err != nil {
+		return nil, failed(ctx, u.Name, err)
+	}
+	return c, nil
+}
+
+func dialHTTP(ctx context.Context, d *dialConfig) (connection, error) {
+	e, err := newEndpoint(d)
+	if err != nil {
+		return nil, err
+	}
+	steps := []func(context.Context, *endpoint, *dialConfig) (connection, error){dialModernHTTP, dialLegacyHTTP}
+	if d.Era != nil && *d.Era == wire.Legacy {
+		steps[0], steps[1] = steps[1], steps[0]
+	}
+	var first error
+	for _, step := range steps {
+		c, err := step(ctx, e, d)
+		if err == nil {
+			return c, nil
+		}
+		if first == nil || errors.Is(first, errLegacy) {
+			first = err
+		}
+		if !errors.Is(err, errLegacy) && !errors.Is(err, errNotLegacy) {
+			break
+		}
+	}
+	e.close()
+	return nil, first
+}
+
+// failed makes a *Failure of any error of a dial.
+func failed(ctx context.Context, upstream string, err error) *Failure {
+	if f, ok := errors.AsType[*Failure](err); ok {
+		return notExecuted(f)
+	}
+	if ctx.Err() != nil {
+		return fail(upstream, ErrCancelled, "while connecting")
+	}
+	return fail(upstream, ErrUnavailable, "%v", err)
+}

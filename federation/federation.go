@@ -1,0 +1,218 @@
+package federation
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ostiary/ostiary/authserver/identity"
+	"github.com/ostiary/ostiary/federation/credential"
+	"github.com/ostiary/ostiary/gateway/wire"
+)
+
+// Config is what a Federation needs.
+type Config struct {
+	Logger      *slog.Logger // nil = slog.Default()
+	Now         func() time.Time
+	Credentials credential.Source // nil = credential.None
+	Snapshots   SnapshotStore     // nil = not persisted
+	Version     string            // of the gateway, for clientInfo
+	Confined    []string          // directories that a stdio upstream must not read: data dir etc.
+}
+
+// Federation keeps the connections to all upstreams and the namespace that
+// they make together. It is safe for concurrent use.
+type Federation struct {
+	config    Config
+	dial      func(context.Context, dialConfig) (connection, error)
+	namespace *namespace
+	upstreams atomic.Pointer[map[string]*upstream] // disabled ones included
+	opening   gate                                 // of the background connections
+	saver     *saver
+	watchers  watchers
+
+	applying sync.Mutex // Apply and Close, one at a time
+	closed   bool
+	work     sync.WaitGroup // everything that runs in the background
+}
+
+// New makes a Federation without upstreams; Apply gives it some.
+func New(c Config) *Federation {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Credentials == nil {
+		c.Credentials = credential.None{}
+	}
+	f := &Federation{
+		config:    c,
+		dial:      dial,
+		namespace: newNamespace(),
+		opening:   make(gate, openAtOnce),
+		watchers:  watchers{fns: map[int]func(Change){}},
+	}
+	f.saver = newSaver(c.Snapshots, c.Logger)
+	f.upstreams.Store(&map[string]*upstream{})
+	return f
+}
+
+// Snapshot is the namespace now: one atomic load.
+func (f *Federation) Snapshot() *Snapshot { return f.namespace.current.Load() }
+
+// upstream is the running upstream of that name, nil when there is none or it
+// is disabled.
+func (f *Federation) upstream(name string) *upstream {
+	u := (*f.upstreams.Load())[name]
+	if u == nil || u.disabled {
+		return nil
+	}
+	return u
+}
+
+// Call sends c to its upstream on behalf of p. Errors are *Failure; what the
+// upstream itself answers, errors included, is an Answer. The request is sent
+// once, save where the protocol says that it was not executed: a modern
+// upstream that refuses the mirrored headers (-32020) is asked again, once,
+// after its tools were listed anew (MCP 2026-07-28, Transports).
+func (f *Federation) Call(ctx context.Context, p *identity.Principal, c *Call) (*Answer, error) {
+	for {
+		u := f.upstream(c.Upstream)
+		if u == nil {
+			return nil, &Failure{Upstream: c.Upstream, Kind: ErrUnknownUpstream}
+		}
+		answer, err := u.call(ctx, p, c)
+		if errors.Is(err, errReplaced) {
+			if f.upstream(c.Upstream) != u {
+				continue // a reload came between: the next one is ready
+			}
+			return nil, &Failure{Upstream: c.Upstream, Kind: ErrUnavailable, Detail: "shutting down"}
+		}
+		if err != nil || !headersRefused(c, answer) {
+			return answer, err
+		}
+		fresh := f.refreshed(ctx, u, c.Item)
+		if fresh == nil {
+			return answer, nil
+		}
+		again := *c
+		again.Item = fresh
+		second, err := u.call(ctx, p, &again)
+		if errors.Is(err, errReplaced) {
+			return answer, nil
+		}
+		return second, err
+	}
+}
+
+// headersRefused: MCP 2026-07-28, HeaderMismatch. The server MUST refuse such
+// a request, so it did not run.
+func headersRefused(c *Call, a *Answer) bool {
+	return c.Method == "tools/call" && c.Item != nil && a.Era == wire.Modern &&
+		a.Error != nil && a.Error.Code == wire.CodeHeaderMismatch
+}
+
+// refreshed is the item as its upstream lists it now; nil when that can't be
+// told or it is gone.
+func (f *Federation) refreshed(ctx context.Context, u *upstream, i *Item) *Item {
+	if err := u.refresh(ctx, Tool); err != nil {
+		return nil
+	}
+	fresh, ok := f.Snapshot().Find(u.name, Tool, i.Name)
+	if !ok {
+		return nil
+	}
+	return fresh
+}
+
+// Settle waits until every enabled upstream was tried once, or ctx ends.
+func (f *Federation) Settle(ctx context.Context) {
+	for _, u := range *f.upstreams.Load() {
+		if u.disabled {
+			continue
+		}
+		select {
+		case <-u.tried:
+		case <-u.ctx.Done():
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// Close ends all connections and processes in good order. Calls in flight are
+// cut when ctx ends. A closed Federation can't be used again.
+func (f *Federation) Close(ctx context.Context) error {
+	f.applying.Lock()
+	defer f.applying.Unlock()
+	if f.closed {
+		return nil
+	}
+	f.closed = true
+	for _, u := range *f.upstreams.Load() {
+		f.work.Go(func() { u.end(ctx) })
+	}
+	done := make(chan struct{})
+	go func() {
+		f.work.Wait()
+		f.saver.close()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+	}
+	// What was in use is being cut now; no process may be left behind.
+	select {
+	case <-done:
+	case <-time.After(closeIn):
+	}
+	return ctx.Err()
+}
+
+// Change says which lists of which upstream changed (or may have).
+type Change struct {
+	Upstream string
+	Kinds    [kinds]bool
+}
+
+// Watch calls fn after each change, when Snapshot already shows it; fn must
+// not block. stop ends it.
+func (f *Federation) Watch(fn func(Change)) (stop func()) { return f.watchers.add(fn) }
+
+// watchers are those who want to know of changes.
+type watchers struct {
+	mu   sync.Mutex
+	next int
+	fns  map[int]func(Change)
+}
+
+func (w *watchers) add(fn func(Change)) (stop func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	n := w.next
+	w.next++
+	w.fns[n] = fn
+	return func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		delete(w.fns, n)
+	}
+}
+
+func (w *watchers) notify(c Change) {
+	w.mu.Lock()
+	fns := slices.Collect(maps.Values(w.fns))
+	w.mu.Unlock()
+	for _, fn := range fns {
+		fn(c)
+	}
+}
