@@ -1,0 +1,229 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/binary"
+	"net/http"
+	"slices"
+	"strings"
+
+	"github.com/ostiary/ostiary/catalogs"
+	"github.com/ostiary/ostiary/federation"
+	"github.com/ostiary/ostiary/gateway/wire"
+)
+
+// callTool answers tools/call.
+func (x *exchange) callTool(ctx context.Context) ([]byte, *refusal) {
+	t, f := x.named(ctx, federation.Tool, "arguments")
+	if f != nil {
+		return nil, f
+	}
+	if t.arguments != nil && t.known {
+		if f := x.checkFolded(t); f != nil {
+			return nil, f
+		}
+	}
+	if x.era == wire.Modern && t.known {
+		t.check = func() *refusal {
+			if err := wire.CheckParamHeaders(x.header, t.item.ParamHeaders, t.arguments); err != nil {
+				return refuse(http.StatusBadRequest, codeHeaderMismatch, "header_mismatch", err.Error())
+			}
+			return nil
+		}
+	}
+	return x.perform(ctx, t, func(ctx context.Context) ([]byte, *refusal) {
+		return x.forward(ctx, t, "name", t.item.Name)
+	})
+}
+
+// getPrompt answers prompts/get.
+func (x *exchange) getPrompt(ctx context.Context) ([]byte, *refusal) {
+	t, f := x.named(ctx, federation.Prompt, "arguments")
+	if f != nil {
+		return nil, f
+	}
+	return x.perform(ctx, t, func(ctx context.Context) ([]byte, *refusal) {
+		return x.forward(ctx, t, "name", t.item.Name)
+	})
+}
+
+// named finds the tool or prompt that params.name means.
+func (x *exchange) named(ctx context.Context, k federation.Kind, arguments string) (*target, *refusal) {
+	if !x.offers(capabilityOf[k]) {
+		return nil, x.noMethod()
+	}
+	name, ok := x.m.Params.String("name")
+	if !ok {
+		return nil, refuse(http.StatusOK, codeInvalidParams, "params", "params.name must be a string")
+	}
+	t := &target{method: x.m.Method, kind: k.String(), exposed: name}
+	if raw, ok := x.m.Params.Get(arguments); ok && string(raw) != "null" {
+		if raw[0] != '{' {
+			return nil, refuse(http.StatusOK, codeInvalidParams, "params", "params.arguments must be an object")
+		}
+		t.arguments = raw
+	}
+	t.responses, _ = x.m.Params.Get("inputResponses")
+	v, err := x.view(ctx)
+	if err != nil {
+		x.g.Logger.Error("visibility not known", "error", err, "decision_id", x.id)
+		return t, nil // unknown: fails closed
+	}
+	if item, ok := x.snap.Find(x.endpoint, k, name); ok {
+		t.item, t.upstream = item, item.Upstream
+		t.known = v.lists[k].shows(item)
+	}
+	return t, nil
+}
+
+// checkFolded refuses an argument whose key equals a property of the schema
+// only after case folding: an upstream that folds would read what policy did
+// not (DESIGN promise 5).
+func (x *exchange) checkFolded(t *target) *refusal {
+	if len(t.item.Properties) == 0 || t.upstream.FoldedArguments {
+		return nil
+	}
+	args, err := wire.Fields(t.arguments)
+	if err != nil {
+		return refuse(http.StatusOK, codeInvalidParams, "params", "params.arguments must be an object")
+	}
+	for _, a := range args.Members {
+		if _, exact := slices.BinarySearch(t.item.Properties, a.Key); exact {
+			continue
+		}
+		for _, p := range t.item.Properties {
+			if strings.EqualFold(p, a.Key) {
+				return refuse(http.StatusBadRequest, codeInvalidParams, "ambiguous_argument",
+					"an argument's name differs from a property of the tool's schema only in case; write it as the schema does")
+			}
+		}
+	}
+	return nil
+}
+
+// forward sends the request to the target's upstream and makes its answer the
+// agent's. Only what the gateway owns is rewritten: key (the name or URI),
+// requestState, _meta, task.
+func (x *exchange) forward(ctx context.Context, t *target, key, own string) ([]byte, *refusal) {
+	p := wire.NewPatch(x.m.Params).Remove("_meta").Remove("task")
+	p.Set(key, wire.AppendString(nil, own))
+	bound := x.stateBound(t)
+	if raw, ok := x.m.Params.Get("requestState"); ok {
+		state, f := x.openState(raw, bound)
+		if f != nil {
+			return nil, f
+		}
+		p.Set("requestState", wire.AppendString(nil, state))
+	}
+	a, f := x.send(ctx, t, p.Bytes())
+	if f != nil {
+		return nil, f
+	}
+	return x.translate(t, a, bound)
+}
+
+// send makes the Call for t with these parameters and waits for its answer.
+func (x *exchange) send(ctx context.Context, t *target, params []byte) (*federation.Answer, *refusal) {
+	c := &federation.Call{
+		Upstream: t.upstream.Name, Method: x.m.Method, Params: params, Item: t.item,
+		Meta:  x.metaFor(t.upstream),
+		Agent: x.agentFor(),
+		Notify: func(method string, params []byte) {
+			if x.relays(method) {
+				x.reply.notify(method, params)
+			}
+		},
+	}
+	if token, ok := x.m.Meta.Get("progressToken"); ok {
+		c.ProgressToken = token
+	}
+	if x.session != nil {
+		c.Ask = func(ctx context.Context, method string, params []byte) ([]byte, *wire.Error, error) {
+			return x.ask(ctx, t, method, params)
+		}
+	}
+	a, err := x.g.Federation.Call(ctx, x.p, c)
+	if err != nil {
+		return nil, fromFailure(err)
+	}
+	return a, nil
+}
+
+// agentFor is what an upstream may know of this agent.
+func (x *exchange) agentFor() federation.Agent {
+	a := federation.Agent{Era: x.era, Version: x.version, Capabilities: x.caps, LogLevel: x.level}
+	if x.session != nil {
+		a.Session = x.session.id
+	}
+	return a
+}
+
+// relays says which notifications of an upstream reach the agent during a
+// call. Everything else is about more than this request.
+func (x *exchange) relays(method string) bool {
+	switch method {
+	case "notifications/progress":
+		return true
+	case "notifications/message":
+		return x.level != "" || x.era == wire.Legacy
+	case "notifications/elicitation/complete":
+		return x.era == wire.Legacy
+	}
+	return false
+}
+
+// traceKeys are reserved by SEP-414 and always travel.
+var traceKeys = []string{"traceparent", "tracestate", "baggage"}
+
+// metaFor is what of the agent's _meta travels to u: trace context and the
+// keys that the catalog names. Everything reserved is the gateway's to say
+// (DESIGN promise 4).
+func (x *exchange) metaFor(u *catalogs.Upstream) []byte {
+	var b []byte
+	for _, m := range x.m.Meta.Members {
+		if !slices.Contains(traceKeys, m.Key) && !slices.Contains(u.Meta, m.Key) {
+			continue
+		}
+		if b == nil {
+			b = append(b, '{')
+		} else {
+			b = append(b, ',')
+		}
+		b = wire.AppendString(b, m.Key)
+		b = append(b, ':')
+		b = append(b, x.m.Meta.Raw[m.Start:m.End]...)
+	}
+	if b == nil {
+		return nil
+	}
+	return append(b, '}')
+}
+
+// stateBound is what a requestState is bound to: whoever holds it can resume
+// only this very request (MCP 2026-07-28, MRTR: requestState is
+// attacker-controlled).
+func (x *exchange) stateBound(t *target) []byte {
+	sum := sha256.Sum256(t.arguments)
+	return slices.Concat([]byte(strings.Join([]string{
+		x.p.Key(), x.endpoint, t.upstream.Name, t.method, t.name, t.exposed, "",
+	}, "\x00")), sum[:])
+}
+
+func (x *exchange) sealState(state string, bound []byte) string {
+	plain := binary.BigEndian.AppendUint64(nil, uint64(x.g.Now().Add(x.g.Limits.State).Unix()))
+	return x.g.Sealer.Seal("state", append(plain, state...), bound)
+}
+
+func (x *exchange) openState(raw, bound []byte) (string, *refusal) {
+	bad := refuse(http.StatusOK, codeInvalidParams, "request_state", "requestState is not one of this request, or has expired; call again without it")
+	token, ok := wire.Unquote(raw)
+	if !ok {
+		return "", bad
+	}
+	plain, err := x.g.Sealer.Unseal("state", token, bound)
+	if err != nil || len(plain) < 8 || int64(binary.BigEndian.Uint64(plain)) < x.g.Now().Unix() {
+		return "", bad
+	}
+	return string(plain[8:]), nil
+}

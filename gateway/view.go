@@ -1,0 +1,138 @@
+package gateway
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"sync"
+
+	"github.com/ostiary/ostiary/authserver/identity"
+	"github.com/ostiary/ostiary/federation"
+	"github.com/ostiary/ostiary/policy"
+)
+
+// view is what one principal sees at one endpoint: a visibility set over one
+// snapshot. It is immutable but for the encoded lists, which are made on
+// first use.
+type view struct {
+	snap     *federation.Snapshot
+	revision string // of the decider
+	lists    [4]visible
+}
+
+// visible is one list of a view.
+type visible struct {
+	items  []*federation.Item // in the snapshot's order
+	of     int                // before filtering
+	hidden map[*federation.Item]struct{}
+	digest string // of the exposed names shown
+
+	once   sync.Once
+	joined []byte // the items' definitions, comma-separated
+}
+
+func (v *visible) shows(i *federation.Item) bool {
+	_, hidden := v.hidden[i]
+	return !hidden
+}
+
+// methodOf is the later act that listing a kind is judged as (DESIGN
+// section 6, listing).
+var methodOf = [4]string{
+	federation.Tool: "tools/call", federation.Prompt: "prompts/get",
+	federation.Resource: "resources/read", federation.Template: "resources/read",
+}
+
+// views remembers views while snapshot and policy stay the same.
+type views struct {
+	mu sync.RWMutex
+	m  map[string]*view
+}
+
+// viewsKept bounds how many principals' views are remembered; above it all
+// are forgotten, since making one is cheap beside finding the least used.
+const viewsKept = 4096
+
+// view returns what the principal of x sees at its endpoint now.
+func (x *exchange) view(ctx context.Context) (*view, error) {
+	return x.g.viewOf(ctx, x.p, x.endpoint, x.snap, x.agent)
+}
+
+func (g *Gateway) viewOf(ctx context.Context, p *identity.Principal, endpoint string, snap *federation.Snapshot, agent policy.Agent) (*view, error) {
+	key := p.Key() + "\x00" + endpoint
+	revision := g.Decider.Revision()
+	g.views.mu.RLock()
+	v := g.views.m[key]
+	g.views.mu.RUnlock()
+	if v != nil && v.snap == snap && v.revision == revision {
+		return v, nil
+	}
+	v = &view{snap: snap, revision: revision}
+	for k := range v.lists {
+		if err := g.judgeList(ctx, p, endpoint, snap, agent, federation.Kind(k), &v.lists[k]); err != nil {
+			return nil, err
+		}
+	}
+	g.views.mu.Lock()
+	defer g.views.mu.Unlock()
+	if g.views.m == nil || len(g.views.m) >= viewsKept {
+		g.views.m = make(map[string]*view)
+	}
+	g.views.m[key] = v
+	return v, nil
+}
+
+func (g *Gateway) judgeList(ctx context.Context, p *identity.Principal, endpoint string, snap *federation.Snapshot, agent policy.Agent, k federation.Kind, v *visible) error {
+	all := snap.List(endpoint, k)
+	v.of = len(all)
+	req := g.subject(p)
+	req.Listing, req.Agent, req.Time = true, agent, policy.At(g.Now())
+	req.Request = policy.Act{Method: methodOf[k], Kind: k.String(), Endpoint: endpointPath(endpoint)}
+	upstreams := make([]string, len(all))
+	targets := make([]policy.Target, len(all))
+	for i, item := range all {
+		upstreams[i], targets[i] = item.Upstream.Name, targetOf(item)
+	}
+	shown, err := g.Decider.Visible(ctx, &req, upstreams, targets)
+	if err != nil {
+		return err
+	}
+	names := sha256.New()
+	v.items = make([]*federation.Item, 0, len(all))
+	for i, item := range all {
+		if !shown[i] {
+			if v.hidden == nil {
+				v.hidden = make(map[*federation.Item]struct{})
+			}
+			v.hidden[item] = struct{}{}
+			continue
+		}
+		v.items = append(v.items, item)
+		names.Write([]byte(item.ExposedAt(endpoint)))
+		names.Write([]byte{'\n'})
+	}
+	v.digest = hex.EncodeToString(names.Sum(nil))
+	return nil
+}
+
+// all is the whole list, encoded once for the view.
+func (v *visible) all(endpoint string) []byte {
+	v.once.Do(func() { v.joined = join(v.items, endpoint) })
+	return v.joined
+}
+
+// join splices definitions into the inside of a JSON array.
+func join(items []*federation.Item, endpoint string) []byte {
+	size := 0
+	for _, i := range items {
+		size += len(i.BytesAt(endpoint)) + 1
+	}
+	b := make([]byte, 0, size)
+	for n, i := range items {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, i.BytesAt(endpoint)...)
+	}
+	return b
+}
