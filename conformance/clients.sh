@@ -1,0 +1,217 @@
+#!/usr/bin/env bash
+# Ostiary's main job with nothing of ours at either end: real, unmodified
+# clients (Inspector, the TypeScript SDKs 1.x and 2.x, Claude Code) use real,
+# unmodified servers (everything, filesystem, memory, an SDK 2.x server)
+# through one gateway.
+#
+#   conformance/clients.sh [PATH OF THE ostiary BINARY]
+#
+# Without a path it builds one. It needs npm, once (tools.sh), and go only to
+# build. The last line is "N passed, N failed"; the exit code is 1 if any failed.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+work=$(mktemp -d)
+pids=()
+stop() { # PID...: TERM, then KILL after ten seconds
+	local pid
+	for pid in "$@"; do kill -TERM "$pid" 2>/dev/null || continue; done
+	for pid in "$@"; do
+		for _ in $(seq 100); do
+			kill -0 "$pid" 2>/dev/null || break
+			sleep 0.1
+		done
+		kill -KILL "$pid" 2>/dev/null || true
+		wait "$pid" 2>/dev/null || true
+	done
+}
+trap 'stop "${pids[@]}"; rm -rf "$work"' EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+ostiary=${1:-}
+if [ -z "$ostiary" ]; then
+	ostiary=$work/ostiary
+	(cd "$here/.." && go build -buildvcs=false -o "$ostiary" ./cmd/ostiary)
+fi
+ostiary=$(realpath "$ostiary")
+tools=$("$here/tools.sh")
+# The scripts find their packages beside themselves, and every process that the
+# gateway starts has a path in $work, by which it is told from others.
+ln -s "$tools/node_modules" "$work/node_modules"
+cp "$here"/clients/*.mjs "$work/"
+modules=$work/node_modules
+export PATH=$modules/.bin:$PATH
+node=$modules/.bin/node
+mkdir -p "$work/home" "$work/catalogs" "$work/files"
+export HOME=$work/home # no client may find, or leave, anything of the user's
+
+passed=0 failed=0 known=0
+is_known() { grep -qxF -- "$1" "$here/clients/known.txt"; }
+ok() {
+	if is_known "$1"; then
+		fail "$1" 'passes now: take its line out of conformance/clients/known.txt'
+	else
+		passed=$((passed + 1))
+		echo "ok   $1"
+	fi
+}
+fail() { # NAME OUTPUT
+	local word=FAIL
+	if is_known "$1" && [ "${2#passes now}" = "$2" ]; then
+		known=$((known + 1)) word=known
+	else
+		failed=$((failed + 1))
+	fi
+	printf '%s %s\n%s\n' "$word" "$1" "$(tail -c 1500 <<<"$2" | sed 's/^ */     /')"
+}
+# check NAME COMMAND...: the command succeeds.
+check() {
+	local name=$1 out
+	shift
+	if out=$("$@" 2>&1); then ok "$name"; else fail "$name" "$out"; fi
+}
+# counted NAME COMMAND...: a script of ours that prints a line for each check,
+# "ok   WHAT" or "FAIL WHAT: WHY".
+counted() {
+	local name=$1 out status=0 line seen=0 what
+	shift
+	out=$(timeout 120 "$@" 2>&1) || status=$?
+	while IFS= read -r line; do
+		what="$name: $(sed -E 's/^(ok|FAIL) +//; s/: .*//' <<<"$line")"
+		case $line in
+		'ok   '*) ok "$what" ;;
+		'FAIL '*) seen=1 && fail "$what" "$(cut -d: -f2- <<<"$line")" ;;
+		esac
+	done <<<"$out"
+	if [ "$status" -ne 0 ] && [ "$seen" -eq 0 ]; then fail "$name: ends with $status" "$out"; fi
+}
+port() { "$node" -e 'net.createServer().listen(0, "127.0.0.1", function () { console.log(this.address().port); this.close() })'; }
+
+# The servers.
+echo 'a file' >"$work/files/read-me.txt"
+modern=$(port)
+"$node" "$work/modern-server.mjs" "$modern" >"$work/modern.log" 2>&1 &
+pids+=($!)
+everything=$(port)
+PORT=$everything "$node" "$modules/@modelcontextprotocol/server-everything/dist/index.js" streamableHttp >"$work/everything.log" 2>&1 &
+pids+=($!)
+server() { echo "$modules/@modelcontextprotocol/server-$1/dist/index.js"; }
+cat >"$work/catalogs/clients.yaml" <<YAML
+upstreams:
+  everything:
+    title: server-everything over stdio
+    command: ["$node", "$(server everything)"]
+  everything-http:
+    title: server-everything over Streamable HTTP
+    url: http://127.0.0.1:$everything/mcp
+  files:
+    title: server-filesystem
+    command: ["$node", "$(server filesystem)", "$work/files"]
+  memory:
+    title: server-memory
+    command: ["$node", "$(server memory)"]
+    env: {MEMORY_FILE_PATH: "$work/memory.json"}
+  modern:
+    title: a server of the 2026-07-28 era
+    url: http://127.0.0.1:$modern/mcp
+YAML
+
+# The gateway.
+listen=127.0.0.1:$(port)
+url=http://$listen/mcp
+"$ostiary" serve --no-auth --listen "$listen" --catalogs "$work/catalogs" --data "$work/data" >"$work/ostiary.log" 2>&1 &
+gateway=$!
+pids=("$gateway" "${pids[@]}")
+echo "-- gateway at $url"
+if ! "$node" "$work/ready.mjs" "$url" 30 everything everything-http files memory modern >"$work/tools.txt" 2>"$work/ready.err"; then
+	fail 'every upstream offers its tools within 30 s' "$(cat "$work/ready.err" "$work/ostiary.log")"
+else
+	ok 'every upstream offers its tools within 30 s'
+fi
+
+echo '-- Inspector'
+inspect() { # ERA METHOD ARGS...
+	local era=$1 method=$2
+	shift 2
+	timeout 60 mcp-inspector --cli --server-url "$url" --transport http --protocol-era "$era" --format json --quiet --method "$method" "$@"
+}
+names() { "$node" -e 'console.log(JSON.parse(fs.readFileSync(0)).result.tools.map((t) => t.name).sort().join("\n"))'; }
+# holds TEXT COMMAND...: the output of the command contains the text.
+holds() {
+	local want=$1 out
+	shift
+	out=$("$@") || { echo "$out" && return 1; }
+	grep -qF -- "$want" <<<"$out" || { echo "no $want in: $out" && return 1; }
+}
+same_tools() {
+	inspect legacy tools/list | names >"$work/legacy.txt"
+	inspect modern tools/list | names >"$work/modern.txt"
+	diff "$work/legacy.txt" "$work/modern.txt"
+}
+# complete compares what a server says itself with what the gateway offers of
+# it. More is allowed: servers hide tools from a client that can't be asked.
+complete() { # PREFIX SERVER ARGS...
+	local prefix=$1
+	shift
+	timeout 60 mcp-inspector --cli --format json --quiet --method tools/list "$node" "$@" | names |
+		grep -vxE 'get-roots-list|simulate-research-query' | sed "s/^/${prefix}__/" >"$work/own.txt"
+	[ -s "$work/own.txt" ] && [ -z "$(comm -23 <(sort "$work/own.txt") <(sort "$work/legacy.txt"))" ] ||
+		{ comm -23 <(sort "$work/own.txt") <(sort "$work/legacy.txt") && return 1; }
+}
+check 'the same tools in both eras' same_tools
+check 'all of everything' complete everything "$(server everything)"
+check 'all of everything over HTTP' complete everything-http "$(server everything)"
+check 'all of filesystem' complete files "$(server filesystem)" "$work/files"
+check 'all of memory' complete memory "$(server memory)"
+for era in legacy modern; do
+	check "$era: everything, stdio: echo" holds 'Echo: grüezi' inspect "$era" tools/call --tool-name everything__echo --tool-arg message=grüezi
+	check "$era: everything, HTTP: get-sum" holds 'is 42' inspect "$era" tools/call --tool-name everything-http__get-sum --tool-arg a=2 b=40
+	check "$era: filesystem: read_text_file" holds 'a file' inspect "$era" tools/call --tool-name files__read_text_file --tool-arg "path=$work/files/read-me.txt"
+	check "$era: memory: create_entities" holds "Ada-$era" inspect "$era" tools/call --tool-name memory__create_entities \
+		--tool-args-json "{\"entities\":[{\"name\":\"Ada-$era\",\"entityType\":\"person\",\"observations\":[\"counts\"]}]}"
+	check "$era: memory: read_graph" holds "Ada-$era" inspect "$era" tools/call --tool-name memory__read_graph
+	check "$era: modern server: add" holds '42' inspect "$era" tools/call --tool-name modern__add --tool-arg a=2 b=40
+	check "$era: prompts/get of everything" holds 'Bern' inspect "$era" prompts/get --prompt-name everything__args-prompt --prompt-args city=Bern
+	check "$era: prompts/get of the modern server" holds 'Greet Ada.' inspect "$era" prompts/get --prompt-name modern__greet --prompt-args name=Ada
+	uri=$(inspect "$era" resources/list | "$node" -e 'console.log(JSON.parse(fs.readFileSync(0)).result.resources.find((r) => r.uri.startsWith("note://welcome"))?.uri ?? "none")' || true)
+	check "$era: resources/read of the modern server" holds 'welcome' inspect "$era" resources/read --uri "$uri"
+	check "$era: resources/read of a bare URI" holds 'welcome' inspect "$era" resources/read --uri note://welcome
+	check "$era: resources/templates/list" holds 'note://number/{n}' inspect "$era" resources/templates/list
+done
+
+for sdk in sdk-v1 sdk-v2; do
+	echo "-- $sdk"
+	for path in /mcp /mcp/everything /mcp/everything-http /mcp/modern; do
+		era=()
+		[ "$sdk" = sdk-v1 ] || era=(modern) # the gateway speaks it for every upstream
+		counted "$sdk at $path" "$node" "$work/$sdk.mjs" "http://$listen$path" "${era[@]}"
+	done
+done
+
+echo '-- Claude Code'
+claude_code() {
+	(cd "$work/home" && timeout 60 env -i HOME="$HOME" PATH="$PATH" CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 \
+		DISABLE_TELEMETRY=1 DISABLE_AUTOUPDATER=1 "$modules/.bin/claude" "$@")
+}
+check 'claude mcp add' claude_code mcp add --transport http gw "$url"
+check 'claude mcp list' holds 'Connected' claude_code mcp list
+
+echo '-- the end'
+check 'the gateway still runs' kill -0 "$gateway"
+began=$SECONDS
+stop "$gateway"
+if [ $((SECONDS - began)) -le 9 ]; then ok 'TERM ends the gateway'; else fail 'TERM ends the gateway' "$(tail -20 "$work/ostiary.log")"; fi
+# What the gateway started has a server's path in its command line and the
+# servers that this script started do not run over stdio.
+# The brackets keep grep from finding itself.
+left=$(grep -lz "$modules/[@]modelcontextprotocol/server-" /proc/[0-9]*/cmdline 2>/dev/null | grep -v "/${pids[2]}/" || true)
+if [ -z "$left" ]; then ok 'no upstream process is left behind'; else fail 'no upstream process is left behind' "$left"; fi
+
+if [ "$failed" -gt 0 ]; then
+	echo '-- the end of the gateway'\''s log'
+	tail -n 30 "$work/ostiary.log"
+fi
+[ "$known" -eq 0 ] || echo "-- $known known failures are listed in conformance/clients/known.txt"
+echo "$passed passed, $failed failed"
+[ "$failed" -eq 0 ]

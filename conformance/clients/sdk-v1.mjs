@@ -1,0 +1,26 @@
+// The TypeScript SDK 1.x as agent: initialize, sessions, 2025-11-25.
+//
+//   node sdk-v1.mjs URL
+import { Client } from '@modelcontextprotocol/sdk/client/index.js';
+import { StreamableHTTPClientTransport } from '@modelcontextprotocol/sdk/client/streamableHttp.js';
+import { ElicitRequestSchema } from '@modelcontextprotocol/sdk/types.js';
+import { answer, session } from './session.mjs';
+
+const answers = [];
+const client = new Client({ name: 'sdk-v1', version: '1.0.0' }, { capabilities: { elicitation: {} } });
+client.setRequestHandler(ElicitRequestSchema, (request) => {
+  answers.push(request.params.message);
+  return { action: 'accept', content: answer(request.params.requestedSchema) };
+});
+await client.connect(new StreamableHTTPClientTransport(new URL(process.argv[2])));
+console.log(`ok   connected: ${JSON.stringify(client.getServerVersion())}`);
+await session(v1(client), { answers });
+
+// v1 takes the result schema between request and options of callTool.
+function v1(c) {
+  return Object.assign(Object.create(c), {
+    listTools: () => c.listTools(), listPrompts: () => c.listPrompts(), listResources: () => c.listResources(),
+    callTool: (params, options) => c.callTool(params, undefined, options),
+    getPrompt: (params) => c.getPrompt(params), readResource: (params) => c.readResource(params), close: () => c.close(),
+  });
+}

@@ -1,0 +1,6 @@
+// Package conformance looks at Ostiary from outside: the public suite direct
+// and through a gateway (official.go), our own body of cases (package cases),
+// real unmodified clients and servers (clients.sh), and the rules of the house
+// (imports_test.go). It imports nothing of the gateway: what it tests it
+// reaches over the wire or by starting the program.
+package conformance
