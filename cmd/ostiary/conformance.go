@@ -1,0 +1,63 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"os"
+
+	"github.com/ostiary/ostiary/conformance"
+)
+
+func conformanceOfficialVerb() verb {
+	return verb{
+		name: "conformance official", short: "run the public MCP conformance suite, direct and through the gateway",
+		long: "Starts this program in front of the suite's own fixture. Needs Node 22 and, the first\n" +
+			"time, the npm registry. Exit code 1 if a required scenario fails.",
+		examples: []string{
+			"ostiary conformance official",
+			"ostiary conformance official --repeat 3 --format json",
+			"ostiary conformance official --gateway 'http://localhost:8080/mcp/{upstream}'",
+		},
+		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
+			var o conformance.OfficialOptions
+			fs.IntVar(&o.Repeat, "repeat", 1, "run everything `N` times and ask for the same result each time")
+			fs.BoolVar(&o.Merged, "merged", false, "through /mcp with an empty prefix instead of /mcp/{upstream}")
+			fs.StringVar(&o.Bearer, "bearer", "", "`TOKEN` to send to the gateway")
+			fs.StringVar(&o.Gateway, "gateway", "", "`URL` of a running gateway, with {upstream} in it; default: start one")
+			fs.StringVar(&o.Legacy, "legacy", "", "`URL` of a running legacy fixture; default: start one")
+			fs.StringVar(&o.Modern, "modern", "", "`URL` of a running modern fixture; default: start one")
+			fs.StringVar(&o.Cache, "cache", "", "`DIR` to install the suite in; default: the user's cache")
+			format := formatFlag(fs, "table")
+			return func(ctx context.Context, args []string) error {
+				if err := noWords("conformance official", args); err != nil {
+					return err
+				}
+				if o.Repeat < 1 {
+					return usagef("conformance official: --repeat is at least 1")
+				}
+				if o.Gateway == "" {
+					self, err := os.Executable()
+					if err != nil {
+						return err
+					}
+					o.Program = self
+				}
+				o.Log = io.Err
+				report, err := conformance.Official(ctx, o)
+				if err != nil {
+					return err
+				}
+				if format.json() {
+					err = writeJSON(io.Out, report)
+				} else {
+					err = report.WriteTable(io.Out)
+				}
+				if err == nil && !report.OK() {
+					err = errors.New("conformance official: a required scenario failed; the table says which")
+				}
+				return err
+			}
+		},
+	}
+}

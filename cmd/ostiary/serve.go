@@ -1,0 +1,272 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/ostiary/ostiary/catalogs"
+	"github.com/ostiary/ostiary/store/audit"
+)
+
+const (
+	headerTimeout  = 5 * time.Second // for the head of a request
+	maxHeaderBytes = 64 << 10
+	idleTimeout    = 2 * time.Minute  // of a kept-alive connection between requests
+	drainGrace     = 30 * time.Second // for calls in flight at shutdown
+	catalogPoll    = time.Second      // how often the files are looked at
+)
+
+func serveVerb() verb {
+	return verb{
+		name: "serve", short: "run the gateway",
+		long: "Each flag is also a key of ostiary.yaml (publicUrl) and a variable (OSTIARY_PUBLIC_URL);\n" +
+			"flag beats variable beats file beats default. Keys without a flag: allowedOrigins,\n" +
+			"tls{certFile, keyFile}, masterKey, audit{deadline, segmentSize} and limits{body, page,\n" +
+			"arguments, record, parked, session, state, streams, calls, replay, keepAlive}.",
+		examples: []string{
+			"ostiary serve --no-auth",
+			"ostiary serve --no-auth --listen 127.0.0.1:0 --catalogs ./catalogs --data ./data",
+			"ostiary serve --config /etc/ostiary/ostiary.yaml --log-format json",
+		},
+		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
+			load := configFlags(fs, io, "listen", "public-url", "data", "catalogs", "policies",
+				"metrics-listen", "log-format", "no-auth", "stdio", "dev")
+			return func(ctx context.Context, args []string) error {
+				if err := noWords("serve", args); err != nil {
+					return err
+				}
+				c, err := load()
+				if err != nil {
+					return err
+				}
+				return serve(ctx, c, io)
+			}
+		},
+	}
+}
+
+// serve runs until ctx ends, then closes in good order.
+func serve(ctx context.Context, c *config, io stdio) error {
+	if err := mayServe(c); err != nil {
+		return err
+	}
+	log := newLogger(c.LogFormat, io)
+	catalog, err := catalogs.Load(c.Catalogs, catalogOptions(c, io))
+	if err != nil {
+		return catalogRefused(c.Catalogs, err)
+	}
+	ln, err := listen(c)
+	if err != nil {
+		return err
+	}
+	defer ln.Close()
+	c.PublicURL = cmp.Or(strings.TrimSuffix(c.PublicURL, "/"), baseURL(c, ln.Addr()))
+
+	h, err := buildHouse(ctx, c, catalog, log)
+	if err != nil {
+		return err
+	}
+	ready := &readiness{audit: h.audit, status: h.federation.Status}
+	if err := h.audit.Append(ctx, &audit.Record{Kind: "event", Event: "server.start", Time: time.Now(), Revisions: audit.Revisions{Catalog: catalog.Revision}}); err != nil {
+		return errors.Join(fmt.Errorf("the start can't be recorded: %w; free space in %s or mend its permissions", err, c.Data), h.close(ctx))
+	}
+
+	server := &http.Server{
+		Handler:           h.routes(ready),
+		ReadHeaderTimeout: headerTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		IdleTimeout:       idleTimeout, // no WriteTimeout: streams are long
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	var work sync.WaitGroup
+	watch, stopWatching := context.WithCancel(ctx)
+	work.Go(func() { h.followCatalog(watch, c, io, catalog.Revision, ready, log) })
+
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ln) }()
+	announce(c, catalog, log, io)
+
+	select {
+	case err = <-served:
+		err = fmt.Errorf("serving %s: %w", c.PublicURL, err)
+	case <-ctx.Done():
+		log.Info("stopping", "grace", drainGrace.String())
+	}
+	ready.close()
+	h.audit.Note(&audit.Record{Kind: "event", Event: "server.stop", Time: time.Now()})
+	stopWatching()
+	work.Wait()
+	return errors.Join(err, h.drain(server))
+}
+
+// drain stops taking requests, lets those in flight finish and closes the parts.
+func (h *house) drain(server *http.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainGrace)
+	defer cancel()
+	var shut sync.WaitGroup
+	// Together: Shutdown waits for streams, and closing the gateway ends them.
+	shut.Go(func() {
+		if server.Shutdown(ctx) != nil {
+			server.Close()
+		}
+	})
+	err := h.close(ctx)
+	shut.Wait()
+	return err
+}
+
+// mayServe refuses what would be less safe than it looks.
+func mayServe(c *config) error {
+	if !c.NoAuth {
+		return errors.New("serve: sign-in is not built yet; `ostiary serve --no-auth` serves without it on a loopback address")
+	}
+	if !loopback(c.Listen) {
+		return fmt.Errorf("serve: --no-auth on %s would let anyone who reaches it use every enabled upstream; listen on a loopback address such as 127.0.0.1:8080", c.Listen)
+	}
+	if _, err := os.Stat(c.Policies); err == nil {
+		return fmt.Errorf("serve: %s exists, but policies are %w, and serving without them would allow what they deny; move the directory away", c.Policies, errNotBuilt)
+	}
+	return nil
+}
+
+func catalogOptions(c *config, io stdio) catalogs.Options {
+	return catalogs.Options{Getenv: io.Getenv, DataDir: c.Data}
+}
+
+// catalogRefused names every problem, one a line.
+func catalogRefused(dir string, err error) error {
+	return fmt.Errorf("%w\ncatalog %s refused; mend the above, `ostiary catalog check --catalogs %s` shows it again", err, dir, dir)
+}
+
+func listen(c *config) (net.Listener, error) {
+	ln, err := net.Listen("tcp", c.Listen)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("serve: %s is in use by another program; choose another with --listen, or `ostiary doctor` says whether it is this gateway", c.Listen)
+	case errors.Is(err, syscall.EACCES):
+		return nil, fmt.Errorf("serve: not allowed to listen on %s; choose a port above 1023", c.Listen)
+	case err != nil:
+		return nil, fmt.Errorf("serve: can't listen on %s: %w; choose an address of this machine with --listen", c.Listen, err)
+	}
+	// The name may have resolved to more than it said.
+	if a, ok := ln.Addr().(*net.TCPAddr); !ok || c.NoAuth && !a.IP.IsLoopback() {
+		ln.Close()
+		return nil, fmt.Errorf("serve: %s is not a loopback address, which --no-auth needs", ln.Addr())
+	}
+	if c.CertFile == "" {
+		return ln, nil
+	}
+	cert, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+	if err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("serve: tls: %w; check tls.certFile and tls.keyFile", err)
+	}
+	return tls.NewListener(ln, &tls.Config{
+		Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"},
+	}), nil
+}
+
+func baseURL(c *config, a net.Addr) string {
+	if c.CertFile != "" {
+		return "https://" + a.String()
+	}
+	return "http://" + a.String()
+}
+
+// followCatalog applies each good change of the files and keeps the last good
+// catalog over a bad one, until ctx ends.
+func (h *house) followCatalog(ctx context.Context, c *config, io stdio, revision string, ready *readiness, log *slog.Logger) {
+	options := catalogOptions(c, io)
+	options.Revision = revision
+	catalogs.Watch(ctx, c.Catalogs, options, catalogPoll, func(next *catalogs.Catalog, err error) {
+		if err == nil && next.Revision != revision {
+			err = h.federation.Apply(ctx, next)
+			if err == nil {
+				revision = next.Revision
+				log.Info("catalog reloaded", "revision", revision, "upstreams", enabled(next))
+				h.audit.Note(&audit.Record{Kind: "event", Event: "catalog.reload", Time: time.Now(), Revisions: audit.Revisions{Catalog: revision}})
+			}
+		}
+		if err == nil {
+			ready.setCatalog("")
+			return
+		}
+		lines := strings.Split(err.Error(), "\n")
+		for _, line := range lines {
+			log.Error("catalog refused, the last good one serves", "problem", line)
+		}
+		ready.setCatalog(catalogProblem(len(lines)))
+		h.audit.Note(&audit.Record{Kind: "event", Event: "catalog.refused", Time: time.Now(), Revisions: audit.Revisions{Catalog: revision}, Detail: err.Error()})
+	})
+}
+
+// policySentence is what `serve` says of the decider in force.
+const policySentence = "allow-all: anyone who reaches this address may use every enabled upstream"
+
+// announce says what is served, once the address is open.
+func announce(c *config, catalog *catalogs.Catalog, log *slog.Logger, io stdio) {
+	for _, w := range catalog.Warnings {
+		log.Warn("catalog", "warning", w.String())
+	}
+	if names := unconfined(catalog); len(names) > 0 {
+		log.Warn(unconfinedWords, "upstreams", strings.Join(names, ","))
+	}
+	url := c.PublicURL + "/mcp"
+	if c.LogFormat == "json" {
+		log.Info("serving", "url", url, "upstreams", enabled(catalog), "declared", len(catalog.Upstreams),
+			"policy", policySentence, "data", c.Data, "dev", c.Dev)
+		return
+	}
+	fmt.Fprintf(io.Err, "ostiary: serving %s\n", url)
+	fmt.Fprintf(io.Err, "  upstreams  %d enabled of %d declared in %s\n", enabled(catalog), len(catalog.Upstreams), c.Catalogs)
+	fmt.Fprintf(io.Err, "  policy     %s\n", policySentence)
+	fmt.Fprintf(io.Err, "  data       %s\n", c.Data)
+	if c.Dev {
+		fmt.Fprint(io.Err, "  dev        checks for tests are loosened; never for real use\n")
+	}
+	fmt.Fprintf(io.Err, "  connect    %s\n", connectCommands(url)[0].Command)
+}
+
+// unconfinedWords is what `serve` and `doctor` say of stdio upstreams.
+const unconfinedWords = "stdio upstreams run as this user and could read the data directory: confinement is not built yet"
+
+// unconfined are the enabled upstreams that run as a process of this machine.
+func unconfined(c *catalogs.Catalog) []string {
+	var names []string
+	for _, u := range c.Upstreams {
+		if u.Enabled && len(u.Command) > 0 {
+			names = append(names, u.Name)
+		}
+	}
+	return names
+}
+
+func enabled(c *catalogs.Catalog) int {
+	n := 0
+	for _, u := range c.Upstreams {
+		if u.Enabled {
+			n++
+		}
+	}
+	return n
+}
+
+// newLogger logs on stderr in the form asked for.
+func newLogger(format string, io stdio) *slog.Logger {
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(io.Err, nil))
+	}
+	return slog.New(slog.NewTextHandler(io.Err, nil))
+}

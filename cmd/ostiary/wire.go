@@ -1,0 +1,135 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"time"
+
+	"github.com/ostiary/ostiary/catalogs"
+	"github.com/ostiary/ostiary/federation"
+	"github.com/ostiary/ostiary/federation/credential"
+	"github.com/ostiary/ostiary/gateway"
+	"github.com/ostiary/ostiary/policy"
+	"github.com/ostiary/ostiary/store"
+	"github.com/ostiary/ostiary/store/audit"
+)
+
+// house is the composed program: who is built from what, in one place.
+type house struct {
+	store      *store.Store
+	audit      *audit.Log
+	federation *federation.Federation
+	gateway    *gateway.Gateway
+}
+
+// buildHouse opens the data directory and composes the parts over it. What was
+// opened is closed again when a later part fails.
+func buildHouse(ctx context.Context, c *config, catalog *catalogs.Catalog, log *slog.Logger) (_ *house, err error) {
+	h := &house{}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, h.close(ctx))
+		}
+	}()
+	if h.store, err = store.Open(c.Data, store.Options{MasterKey: c.MasterKey}); err != nil {
+		return nil, fmt.Errorf("data directory %s: %w", c.Data, err)
+	}
+	if h.audit, err = audit.Open(c.Data, audit.Options{
+		Deadline: c.AuditDeadline, SegmentSize: c.AuditSegmentSize, Logger: log.With("part", "audit"),
+	}); err != nil {
+		return nil, fmt.Errorf("audit log in %s: %w", c.Data, err)
+	}
+	h.federation = newFederation(c, h.store, log)
+	if err = h.federation.Apply(ctx, catalog); err != nil {
+		return nil, fmt.Errorf("catalog: %w", err)
+	}
+	h.gateway, err = gateway.New(gateway.Config{
+		Federation:     h.federation,
+		Verifier:       noAuth{},
+		Decider:        policy.AllowAll{},
+		Audit:          h.audit,
+		Sealer:         h.store,
+		Once:           h.store,
+		Logger:         log.With("part", "gateway"),
+		Now:            time.Now,
+		Limits:         c.Limits,
+		Hosts:          publicHosts(c.PublicURL),
+		AllowedOrigins: c.AllowedOrigins,
+		Version:        thisBuild().Version,
+	})
+	return h, err
+}
+
+// newFederation makes the inner door; snapshots may be nil: nothing is kept.
+func newFederation(c *config, snapshots federation.SnapshotStore, log *slog.Logger) *federation.Federation {
+	var confined []string
+	if dir, err := filepath.Abs(c.Data); err == nil {
+		confined = append(confined, dir)
+	}
+	return federation.New(federation.Config{
+		Logger:      log.With("part", "federation"),
+		Now:         time.Now,
+		Credentials: credential.None{},
+		Snapshots:   snapshots,
+		Version:     thisBuild().Version,
+		Confined:    confined,
+	})
+}
+
+// routes are all endpoints there are.
+func (h *house) routes(ready *readiness) http.Handler {
+	door := withBodyTimeout(h.gateway, bodyTimeout)
+	mux := http.NewServeMux()
+	mux.Handle("/mcp", door)
+	mux.Handle("/mcp/{upstream}", door)
+	mux.HandleFunc("GET /healthz", healthz)
+	mux.Handle("GET /readyz", ready)
+	mux.HandleFunc("/", notFound)
+	return mux
+}
+
+// close ends the parts from the outside in: streams first, then upstreams,
+// then the log that recorded them, then the store.
+func (h *house) close(ctx context.Context) error {
+	var errs []error
+	if h.gateway != nil {
+		errs = append(errs, closing("calls in flight", h.gateway.Close(ctx)))
+	}
+	if h.federation != nil {
+		// Processes get their own time: a caller that used up ctx must not
+		// leave any behind.
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), upstreamGrace)
+		errs = append(errs, closing("upstreams", h.federation.Close(end)))
+		cancel()
+	}
+	if h.audit != nil {
+		errs = append(errs, closing("audit log", h.audit.Close()))
+	}
+	if h.store != nil {
+		errs = append(errs, closing("store", h.store.Close()))
+	}
+	return errors.Join(errs...)
+}
+
+// closing says what could not be closed; nil stays nil.
+func closing(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("closing %s: %w", what, err)
+}
+
+// upstreamGrace is how long upstreams may take to end in good order.
+const upstreamGrace = 10 * time.Second
+
+func publicHosts(base string) []string {
+	if u, err := url.Parse(base); err == nil && u.Host != "" {
+		return []string{u.Host}
+	}
+	return nil
+}
