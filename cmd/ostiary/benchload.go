@@ -67,6 +67,7 @@ func runCell(ctx context.Context, p *cellPlan) (*cellResult, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var measuring atomic.Bool
+	var done atomic.Int64 // operations within the window
 	times := make([][]time.Duration, p.Connections)
 	var work sync.WaitGroup
 	for i := range p.Connections {
@@ -88,6 +89,7 @@ func runCell(ctx context.Context, p *cellPlan) (*cellResult, error) {
 				}
 				if measuring.Load() {
 					mine = append(mine, time.Since(start))
+					done.Add(1)
 				}
 			}
 			times[i] = mine
@@ -100,6 +102,9 @@ func runCell(ctx context.Context, p *cellPlan) (*cellResult, error) {
 	}
 	measuring.Store(true)
 	pause(ctx, p.Window)
+	for done.Load() == 0 && ctx.Err() == nil { // a machine too busy for one operation gets a longer window
+		pause(ctx, p.Window)
+	}
 	measuring.Store(false)
 	after, err := takeReading(p)
 	if err != nil {
