@@ -46,7 +46,7 @@ type hit struct {
 	body   string
 }
 
-func newUpstream(t *testing.T, era wire.Era) *upstream {
+func newUpstream(t testing.TB, era wire.Era) *upstream {
 	u := &upstream{
 		era:   era,
 		tools: `{"name":"echo","description":"says it","inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}`,
@@ -114,6 +114,12 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
 	w.Write(wire.AppendResult(nil, m.ID, []byte(result)))
 }
 
+func (u *upstream) reset() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.hits = nil
+}
+
 // calls are the recorded requests of a method.
 func (u *upstream) calls(method string) []hit {
 	u.mu.Lock()
@@ -130,17 +136,18 @@ func (u *upstream) calls(method string) []hit {
 // rig is a gateway with everything real around it, and a principal that the
 // header "X-Test-User" names.
 type rig struct {
-	t   *testing.T
+	t   testing.TB
 	dir string
 	g   *Gateway
 	fed *federation.Federation
 	st  *store.Store
 	log *audit.Log
 	*httptest.Server
-	id int
+	id   int
+	last string // body posted last
 }
 
-func newRig(t *testing.T, ups map[string]*upstream, opts ...func(*rig, *Config)) *rig {
+func newRig(t testing.TB, ups map[string]*upstream, opts ...func(*rig, *Config)) *rig {
 	t.Helper()
 	r := &rig{t: t, dir: t.TempDir()}
 	r.start(ups, opts...)
@@ -226,7 +233,7 @@ type answer struct {
 }
 
 // result is the raw result of a JSON answer.
-func (a answer) result(t *testing.T) string {
+func (a answer) result(t testing.TB) string {
 	t.Helper()
 	var m struct {
 		Result json.RawMessage
@@ -241,7 +248,7 @@ func (a answer) result(t *testing.T) string {
 	return string(m.Result)
 }
 
-func (a answer) code(t *testing.T) int64 {
+func (a answer) code(t testing.TB) int64 {
 	t.Helper()
 	var m struct{ Error struct{ Code int64 } }
 	if err := json.Unmarshal([]byte(a.body), &m); err != nil {
@@ -257,6 +264,7 @@ func (r *rig) post(path, body string, header ...string) answer {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.last = body
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Accept", "application/json, text/event-stream")
 	for i := 0; i+1 < len(header); i += 2 {
