@@ -13,6 +13,7 @@ import (
 // built, started and asked like any other gateway.
 func TestCasesOverTheWire(t *testing.T) {
 	watchSources(t)
+	t.Setenv("OSTIARY_ALLOWED_ORIGINS", "https://allowed.example.com")
 	dir := t.TempDir()
 	program := filepath.Join(dir, "ostiary")
 	build := exec.Command("go", "build", "-buildvcs=false", "-o", program, module+"/cmd/ostiary")

@@ -50,5 +50,6 @@
 //	%{list 9 "k%":1}        so many of these, with commas; % is the index;
 //	                        a macro whose text holds braces ends in }%
 //
-// The target serves an upstream called recorder: the Recorder of this package.
+// The target serves an upstream called recorder, the Recorder of this package,
+// and allows the origin https://allowed.example.com.
 package cases
