@@ -18,6 +18,7 @@ func (l Limits) orDefault() Limits {
 	fill(&l.Digits, d.Digits)
 	fill(&l.Exponent, d.Exponent)
 	fill(&l.ID, d.ID)
+	fill(&l.Batch, d.Batch)
 	return l
 }
 

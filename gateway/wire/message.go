@@ -33,10 +33,11 @@ type Limits struct {
 	Digits   int // digits in one number
 	Exponent int // absolute value of a number's exponent
 	ID       int // bytes of a request id, as written
+	Batch    int // messages of one batch
 }
 
 // DefaultLimits are those of DESIGN promise 5 and section 3.
-var DefaultLimits = Limits{Bytes: 4 << 20, Depth: 64, Digits: 64, Exponent: 400, ID: 1024}
+var DefaultLimits = Limits{Bytes: 4 << 20, Depth: 64, Digits: 64, Exponent: 400, ID: 1024, Batch: 64}
 
 // Message is one JSON-RPC message after the strict parse. Every raw field
 // aliases Raw; nothing was interpreted, unescaped or rounded. A Message is
