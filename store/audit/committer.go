@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -207,6 +208,8 @@ func (l *Log) begin(t *tail) error {
 	return nil
 }
 
+var errRemoved = errors.New("its file was removed while the server runs")
+
 // flush writes b to f and returns when it is on the disk.
 func (l *Log) flush(f *os.File, b []byte, fresh bool) error {
 	if len(b) == 0 {
@@ -221,6 +224,11 @@ func (l *Log) flush(f *os.File, b []byte, fresh bool) error {
 	}
 	if _, err := f.Write(b); err != nil {
 		return fmt.Errorf("write audit log: %w", err)
+	}
+	// A file that was removed takes writes as before, for nobody to read.
+	var info syscall.Stat_t
+	if err := syscall.Fstat(int(f.Fd()), &info); err != nil || info.Nlink == 0 {
+		return fmt.Errorf("write audit log: %w", cmp.Or(err, errRemoved))
 	}
 	if err := l.Fail("sync"); err != nil {
 		return fmt.Errorf("sync audit log: %w", err)

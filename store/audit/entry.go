@@ -3,6 +3,8 @@ package audit
 import (
 	"sync"
 	"sync/atomic"
+
+	"github.com/ostiary/ostiary/policy"
 )
 
 // kind of a record, as far as the log cares.
@@ -103,7 +105,11 @@ func shortened(r *Record) *Record {
 	cut := func(s string) string { return s[:min(len(s), most)] }
 	return &Record{
 		Kind: cut(r.Kind), DecisionID: cut(r.DecisionID), RequestID: cut(r.RequestID), Time: r.Time,
-		Event: cut(r.Event), Upstream: cut(r.Upstream), Outcome: cut(r.Outcome), Code: r.Code,
+		Event: cut(r.Event), RequestedBy: cut(r.RequestedBy),
+		User:     policy.User{ID: cut(r.User.ID), Name: cut(r.User.Name), AuthTime: r.User.AuthTime},
+		Client:   policy.Client{ID: cut(r.Client.ID), Kind: cut(r.Client.Kind)},
+		Source:   policy.Source{IP: cut(r.Source.IP), Proxied: r.Source.Proxied, TLS: r.Source.TLS},
+		Upstream: cut(r.Upstream), Outcome: cut(r.Outcome), Code: r.Code,
 		Reason: cut(r.Reason), Detail: "shortened: the record was over its size limit",
 	}
 }

@@ -147,9 +147,9 @@ func (l *Log) Append(ctx context.Context, r *Record) error {
 		return fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
 	e := l.entry(r)
-	if len(e.body) > MaxRecord {
+	if size := len(e.body); size > MaxRecord {
 		free(e)
-		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, len(e.body), MaxRecord)
+		return fmt.Errorf("%w: %d bytes, limit %d", ErrTooLarge, size, MaxRecord)
 	}
 	l.mu.Lock()
 	if err := l.refusal(e); err != nil {

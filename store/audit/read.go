@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -42,6 +43,7 @@ func decode(p place) (*Record, error) {
 	if err := json.Unmarshal(p.text, r); err != nil {
 		return nil, fmt.Errorf("%s, byte %d: not a record: %w", p.segment, p.offset, err)
 	}
+	r.Line = bytes.Clone(p.text)
 	return r, nil
 }
 

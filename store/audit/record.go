@@ -49,6 +49,11 @@ type Record struct {
 	Result  *Payload `json:"result,omitempty"`  // digest and size only
 	Metrics *Metrics `json:"metrics,omitempty"`
 	Detail  string   `json:"detail,omitempty"` // for the operator; never a secret
+
+	// Line is the line that the record was read from, byte for byte what the
+	// chain proves; nil for one that was not read. It can be shown anywhere:
+	// what could drive a terminal stands escaped in it.
+	Line []byte `json:"-"`
 }
 
 // Payload is a JSON value in a record: in clear up to a limit, above it a

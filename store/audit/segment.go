@@ -18,8 +18,11 @@ import (
 	"time"
 )
 
+// Folder is where the log lies in the data directory.
+const Folder = folder
+
 const (
-	folder      = "audit" // in the data directory
+	folder      = "audit"
 	namePrefix  = "segment-"
 	nameSuffix  = ".jsonl"
 	kindSegment = "segment"
