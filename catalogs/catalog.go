@@ -34,6 +34,7 @@ type Upstream struct {
 	Labels           []string
 	Tools            map[string]Tool // by the upstream's own names
 	Shared           bool            // sharing: shared
+	MergedApps       bool            // apps: merged; MCP Apps work in the merged namespace too
 	Limits           Limits
 	TrustAnnotations bool
 	Meta             []string // request _meta keys that travel to this upstream

@@ -10,10 +10,13 @@
 // editors. Unknown keys, duplicate keys, anchors, aliases and custom tags are
 // refused: what an operator reads in the file is all there is.
 //
-// A *.json file in the mcpServers shape of other tools (servers in VS Code) is
-// read as it is: keys of theirs that have no meaning here are warnings, ${env:X}
-// is ${X}, file: is nothing special, and a name such as "My Server" becomes
-// my-server. Of headers, the one that carries the credential is read.
+// A *.json file of another tool is read as it is: mcpServers (Claude Desktop,
+// Claude Code, Cursor, Windsurf, Gemini CLI), servers with inputs (VS Code), and
+// the server.json of the MCP Registry. Keys of theirs that have no meaning here
+// are warnings, ${env:X} and $X are ${X}, ${input:an-id} is ${AN_ID}, file: is
+// nothing special, and a name such as "My Server" becomes my-server. Of headers,
+// the one that carries the credential is read. Import turns such a file into one
+// of ours.
 //
 // # Values from elsewhere
 //

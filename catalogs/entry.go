@@ -16,7 +16,10 @@ type entry struct {
 	auth   map[string]value // the keys of auth
 	values []reference
 
-	foreign bool // from another tool's file, where file: has no meaning
+	foreign bool              // from another tool's file, where values have other words
+	how     manner            // of a foreign one
+	lost    bool              // something that matters could not be imported
+	words   map[string]string // what its makers say of the variables that it reads
 }
 
 // reference is a value that may name variables or a file. set receives the
@@ -49,6 +52,7 @@ var entryFields = []field[entry]{
 	{"labels", func(e *entry, v value) { e.Labels = readLabels(v) }},
 	{"tools", (*entry).readTools},
 	{"sharing", (*entry).readSharing},
+	{"apps", (*entry).readApps},
 	{"limits", func(e *entry, v value) { readFields(v, &e.Limits, limitFields) }},
 	{"trustAnnotations", func(e *entry, v value) { setBool(&e.TrustAnnotations, v) }},
 	{"meta", (*entry).readMeta},
@@ -115,7 +119,7 @@ func (e *entry) refer(v value, path bool, set func(string)) {
 
 func (e *entry) add(v value, raw string, path bool, set func(string)) {
 	if e.foreign {
-		raw = native(raw)
+		raw = e.how.native(raw)
 	}
 	e.values = append(e.values, reference{v, raw, path, set})
 }

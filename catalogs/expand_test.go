@@ -249,7 +249,7 @@ func TestProblemsNeverRepeatAValue(t *testing.T) {
 		`url: "https://a.example/", auth: {type: header, value: x, prefix: "${V}"}`,
 		// Written where another type is wanted.
 		`command: [x], limits: {timeout: canary}`, `command: [x], limits: {concurrency: canary}`, `command: [x], limits: {response: canary}`,
-		`command: [x], enabled: canary`, `command: [x], sharing: canary`, `command: [x], transport: canary`, `command: [x], labels: canary`,
+		`command: [x], enabled: canary`, `command: [x], sharing: canary`, `command: [x], apps: canary`, `command: [x], transport: canary`, `command: [x], labels: canary`,
 		`command: [x], labels: ["canary canary"]`, `command: [x], prefix: "canary_canary"`, `command: canary`, `command: [x], env: {canary-x: y}`, `command: [x], env: canary`,
 		`url: "https://a.example/", auth: canary`, `url: "https://a.example/", auth: {type: canary}`, `command: [x, *canary]`, `command: [x, &canary a]`, `command: [x, !canary a]`,
 		`url: "https://a.example/", auth: {type: header, header: "canary canary", value: x}`,

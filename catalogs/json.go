@@ -13,7 +13,7 @@ import (
 // jsonFields are the keys of a server in the mcpServers shape of Claude
 // Desktop, Claude Code and Cursor, and in the servers shape of VS Code, with
 // the words that Windsurf and Gemini CLI have for url. command and args are
-// read together, afterwards.
+// read together, afterwards, and so is httpUrl.
 var jsonFields = []field[entry]{
 	{"command", func(*entry, value) {}},
 	{"args", func(*entry, value) {}},
@@ -21,7 +21,7 @@ var jsonFields = []field[entry]{
 	{"cwd", func(e *entry, v value) { e.refer(v, true, func(s string) { e.Dir = s }) }},
 	{"url", func(e *entry, v value) { e.refer(v, false, func(s string) { e.URL = s }) }},
 	{"serverUrl", func(e *entry, v value) { e.refer(v, false, func(s string) { e.URL = s }) }},
-	{"httpUrl", func(e *entry, v value) { e.refer(v, false, func(s string) { e.URL = s }) }},
+	{"httpUrl", func(*entry, value) {}},
 	{"type", (*entry).readTransport},
 	{"transport", (*entry).readTransport},
 	{"headers", (*entry).readHeaders},
@@ -31,6 +31,22 @@ var jsonFields = []field[entry]{
 		}
 	}},
 	{"enabled", func(e *entry, v value) { setBool(&e.Enabled, v) }},
+}
+
+// elsewhere says of keys of other tools that are not read here where their
+// meaning has its place.
+var elsewhere = map[string]string{
+	"alwaysAllow":      "what may be called is for the policy to say",
+	"authProviderType": "declare it in a .yaml file, with auth: {type: oauth}",
+	"autoApprove":      "what may be called is for the policy to say",
+	"disabledTools":    "what may be called is for the policy to say",
+	"envFile":          "name its variables under env, as ${NAME}",
+	"excludeTools":     "what may be called is for the policy to say",
+	"includeTools":     "what may be called is for the policy to say",
+	"oauth":            "declare it in a .yaml file, with auth: {type: oauth}",
+	"timeout":          "declare it in a .yaml file, with limits: {timeout: 60s}",
+	"tools":            "what may be called is for the policy to say",
+	"trust":            "what may be called is for the policy to say",
 }
 
 // renamed are keys of jsonFields that have another name in our format.
@@ -43,32 +59,30 @@ func (f *file) jsonEntries(content []byte) (es []*entry, declared bool) {
 	if !ok {
 		return nil, false
 	}
-	found := false
+	before := len(*f.warnings)
 	if root != nil && !(value{f, root, ""}).null() {
-		(value{f, root, ""}).mapping(func(key string, _, val value) {
-			if key != "mcpServers" && key != "servers" || val.null() {
-				return
-			}
-			found = true
-			val.mapping(func(name string, k, val value) { es = append(es, readJSONEntry(name, k, val)) })
-		})
+		es, declared = readForeign(value{f, root, ""}, manner{})
 	}
-	if !found {
+	if !declared && len(*f.warnings) == before {
 		*f.warnings = append(*f.warnings, Problem{Position: Position{File: f.name, Line: 1},
-			Text: "has neither mcpServers nor servers, so nothing of it is read", Fix: "remove it from the directory, or declare its servers in a .yaml file"})
+			Text: "has no mcpServers, servers, packages or remotes, so nothing of it is read", Fix: "remove it from the directory, or declare its servers in a .yaml file"})
 	}
-	return es, found
+	return es, declared
 }
 
-func readJSONEntry(name string, k, v value) *entry {
+func readJSONEntry(name string, k, v value, how manner) *entry {
 	e := newEntry(slug(name), k)
-	e.Prefix, e.foreign = e.Name, true
-	if e.Name != name && len([]rune(name)) <= MaxTitle && !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsGraphic(r) }) {
+	e.Prefix, e.foreign, e.how, e.words = e.Name, true, how, how.words
+	if e.Name != name && titled(name) {
 		e.Title = name
 	}
 	before := len(*v.problems)
-	e.at = readSome(v, e, jsonFields, func(_ string, k value) {
-		k.warn("is not read here", "say it in a .yaml file if it matters")
+	e.at = readSome(v, e, jsonFields, func(key string, k value) {
+		fix, ok := elsewhere[key]
+		if !ok {
+			fix = "say it in a .yaml file if it matters"
+		}
+		k.warn("is not read here", fix)
 	})
 	if c, ok := e.at["command"]; ok && !c.null() {
 		e.addArgument(c)
@@ -83,28 +97,53 @@ func readJSONEntry(name string, k, v value) *entry {
 			e.at[r[1]] = v
 		}
 	}
+	// Gemini CLI: httpUrl is Streamable HTTP, and comes before url.
+	if v, ok := e.at["httpUrl"]; ok && !v.null() {
+		e.refer(v, false, func(s string) { e.URL = s })
+		if e.Transport == "" {
+			e.Transport = StreamableHTTP
+		}
+	}
 	if len(e.at) == 0 && len(*v.problems) > before {
 		e.at = nil
 	}
 	return e
 }
 
+// titled says that a text can be a title.
+func titled(s string) bool {
+	return s != "" && len([]rune(s)) <= MaxTitle && !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsGraphic(r) })
+}
+
 // readHeaders takes the one header that carries the credential.
 func (e *entry) readHeaders(v value) {
+	type header struct {
+		name   string
+		k, val value
+	}
+	var all []header
 	before := len(*v.problems)
-	count := 0
-	v.mapping(func(name string, k, val value) {
-		if count++; count > 1 {
-			return
+	v.mapping(func(name string, k, val value) { all = append(all, header{name, k, val}) })
+	if len(all) == 0 {
+		return
+	}
+	chosen := 0
+	if len(all) > 1 && e.how.importing {
+		chosen = max(slices.IndexFunc(all, func(h header) bool { return secretWord(h.name) }), 0)
+		for i, h := range all {
+			if i != chosen {
+				h.k.warn("is not carried over: one header is sent, the one with the credential", "ask the upstream's makers how to do without it")
+				e.lost = true
+			}
 		}
-		e.Auth.Type, e.Auth.Header = AuthHeader, name
-		// The value is whole: an empty prefix, as if it were written there.
-		e.auth = map[string]value{"type": k, "header": k, "value": val, "prefix": val}
-		e.refer(val, false, func(s string) { e.Auth.Value = Secret(s) })
-	})
-	if count > 1 && len(*v.problems) == before {
+	} else if len(all) > 1 && len(*v.problems) == before {
 		v.problem("has more than one header", "keep the one that carries the credential")
 	}
+	h := all[chosen]
+	e.Auth.Type, e.Auth.Header = AuthHeader, h.name
+	// The value is whole: an empty prefix, as if it were written there.
+	e.auth = map[string]value{"type": h.k, "header": h.k, "value": h.val, "prefix": h.val}
+	e.refer(h.val, false, func(s string) { e.Auth.Value = Secret(s) })
 }
 
 // slug turns any name into one of ours.
@@ -114,16 +153,6 @@ func slug(name string) string {
 	})
 	s := strings.Join(parts, "-")
 	return strings.TrimRight(s[:min(len(s), MaxName)], "-")
-}
-
-// native writes a value of another tool in our words: ${env:NAME} is ${NAME},
-// and file: is nothing special.
-func native(raw string) string {
-	raw = strings.ReplaceAll(raw, "${env:", "${")
-	if strings.HasPrefix(raw, "file:") || strings.HasPrefix(raw, "$file:") {
-		raw = "$" + raw
-	}
-	return raw
 }
 
 // yamlFromJSON makes the few places where JSON is not YAML into YAML, keeping

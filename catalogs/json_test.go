@@ -60,7 +60,7 @@ func TestMistakesInJSONArePlaced(t *testing.T) {
 		`{"mcpServers": {"x": {"command": ["x"]}}}`:                                                        "command: must be text",
 		`{"mcpServers": {"x": {"command": "x", "headers": {"A": "b"}}}}`:                                   "needs a url",
 		`{"mcpServers": {"x": {"url": "https://a.example", "headers": {"A": "b", "C": "d"}}}}`:             "more than one header",
-		`{"mcpServers": {"x": {"url": "https://a.example", "headers": {"A": "${input:key}"}}}}`:            "names no variable",
+		`{"mcpServers": {"x": {"url": "https://a.example", "headers": {"A": "${input:key}"}}}}`:            "names the variable KEY",
 		`{"mcpServers": {"x": {"url": "https://a.example", "headers": {"Mcp-Session-Id": "x"}}}}`:          "sets itself",
 		`{"mcpServers": {"x": {"command": "x"}, "X": {"command": "x"}}}`:                                   "declared in",
 		`{"mcpServers": {"x": {"command": "x"}, "x": {"command": "x"}}}`:                                   "given twice",

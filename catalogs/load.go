@@ -21,8 +21,8 @@ type Options struct {
 	Revision string
 }
 
-// Load reads every *.yaml and *.yml file of dir, and every *.json file in the
-// mcpServers or servers shape of other tools, hidden ones aside. It gives
+// Load reads every *.yaml and *.yml file of dir, and every *.json file of
+// another tool (mcpServers, servers, server.json), hidden ones aside. It gives
 // the whole catalog, or no catalog and everything that is wrong with it as
 // Problems. A directory that is missing or cannot be listed is another error,
 // which wraps the file system's.

@@ -69,6 +69,7 @@ upstreams:
     tools:
       create_issue: {labels: [write], timeout: 30s}
     sharing: shared
+    apps: merged
     limits: {timeout: 90s, concurrency: 5, response: 64KiB}
     trustAnnotations: true
     meta: [com.example/trace, plain]
@@ -94,7 +95,7 @@ upstreams:
 		Auth:   Auth{Type: AuthHeader, Header: "X-Api-Key", Value: "s3cret", Prefix: "k "},
 		Prefix: "rem", Labels: []string{"private-read", "b"},
 		Tools:  map[string]Tool{"create_issue": {Labels: []string{"write"}, Timeout: 30 * time.Second}},
-		Shared: true, Limits: Limits{90 * time.Second, 5, 64 << 10}, TrustAnnotations: true,
+		Shared: true, MergedApps: true, Limits: Limits{90 * time.Second, 5, 64 << 10}, TrustAnnotations: true,
 		Meta: []string{"com.example/trace", "plain"}, FoldedArguments: true,
 		Proxy: "http://me:s3cret@proxy.example.com:3128", Confine: true,
 		Reads: []string{"KEY"}, Source: Position{file, 3, 3},
@@ -106,7 +107,7 @@ upstreams:
 		Env: map[string]Secret{"A": "s3cret", "PORT": "8080"}, Dir: filepath.Join(dir, "work"),
 		Transport: Stdio, Auth: Auth{Type: AuthNone}, User: "nobody",
 		Limits: Limits{DefaultTimeout, DefaultConcurrency, DefaultResponse},
-		Reads:  []string{"KEY"}, Source: Position{file, 19, 3},
+		Reads:  []string{"KEY"}, Source: Position{file, 20, 3},
 	}); !reflect.DeepEqual(local, want) {
 		t.Errorf("got  %#v\nwant %#v", local, want)
 	}
@@ -117,7 +118,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !u.Enabled || !u.Confine || u.Shared || u.TrustAnnotations || u.FoldedArguments ||
+	if !u.Enabled || !u.Confine || u.Shared || u.MergedApps || u.TrustAnnotations || u.FoldedArguments ||
 		u.Prefix != "x" || u.Transport != Auto || u.Auth.Type != AuthNone ||
 		u.Limits != (Limits{60 * time.Second, 32, 16 << 20}) {
 		t.Errorf("%+v", u)

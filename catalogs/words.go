@@ -91,6 +91,16 @@ func (e *entry) readSharing(v value) {
 	}
 }
 
+func (e *entry) readApps(v value) {
+	switch s, ok := v.text(); {
+	case !ok:
+	case s == "merged":
+		e.MergedApps = true
+	case s != "direct":
+		v.problem("must be direct or merged", "direct shows MCP Apps at /mcp/{upstream} alone; merged shows them at /mcp too")
+	}
+}
+
 // MCP 2025-06-18, Basic, _meta: an optional prefix of dotted labels and a
 // slash, then a name.
 var metaKey = regexp.MustCompile(`^([A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z]([A-Za-z0-9-]*[A-Za-z0-9])?)*/)?[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$`)

@@ -96,8 +96,8 @@ func unreadable(content []byte) (line, column int, bad *fault) {
 }
 
 func (f *file) language() string {
-	if strings.HasSuffix(f.name, ".json") {
-		return "JSON"
+	if strings.HasSuffix(f.name, ".yaml") || strings.HasSuffix(f.name, ".yml") {
+		return "YAML"
 	}
-	return "YAML"
+	return "JSON"
 }
