@@ -135,7 +135,7 @@ func sameReach(a, b *catalogs.Upstream) bool {
 func reach(u *catalogs.Upstream) catalogs.Upstream {
 	r := *u
 	r.Title, r.Prefix, r.Labels, r.Tools = "", "", nil, nil
-	r.TrustAnnotations, r.FoldedArguments = false, false
+	r.TrustAnnotations, r.FoldedArguments, r.MergedApps = false, false, false
 	r.Reads, r.Source = nil, catalogs.Position{}
 	return r
 }

@@ -68,6 +68,8 @@ type Failure struct {
 	Kind       error         // one of the sentinels above
 	RetryAfter time.Duration // 0 unknown
 	Detail     string        // for the operator's log, never for the agent; no secrets
+
+	final bool // the request was made twice already: no new connection may take it
 }
 
 func (f *Failure) Error() string {

@@ -340,7 +340,7 @@ func TestLegacyLogLevelIsRaisedAndFiltered(t *testing.T) {
 	for _, tt := range []struct {
 		level  string
 		got, n int // messages, setLevel requests up to here
-	}{{"", 0, 0}, {"error", 4, 1}, {"alert", 2, 1}, {"info", 7, 2}, {"error", 4, 2}} {
+	}{{"", 8, 0}, {"error", 4, 1}, {"alert", 2, 1}, {"info", 7, 2}, {"error", 4, 2}} {
 		call := echoCall()
 		call.Agent.LogLevel = tt.level
 		n := 0
@@ -351,6 +351,12 @@ func TestLegacyLogLevelIsRaisedAndFiltered(t *testing.T) {
 		if n != tt.got || l.count("logging/setLevel") != tt.n {
 			t.Errorf("%q: %d messages, %d times set", tt.level, n, l.count("logging/setLevel"))
 		}
+	}
+	call := echoCall()
+	call.Agent.Era = wire.Modern
+	call.Notify = func(string, []byte) { t.Error("a modern agent that named no level got a message") }
+	if _, err := c.do(t.Context(), call); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -23,6 +23,7 @@ import (
 // TestMain turns the test binary into a stdio upstream when a test starts it
 // as one.
 func TestMain(m *testing.M) {
+	Shim()
 	if name := os.Getenv("TEST_UPSTREAM"); name != "" {
 		os.Exit(actAs(name))
 	}

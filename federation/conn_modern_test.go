@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/ostiary/ostiary/catalogs"
 	"github.com/ostiary/ostiary/federation/credential"
 	"github.com/ostiary/ostiary/gateway/wire"
 )
@@ -495,13 +494,4 @@ func TestListsArePassedWithTheirFaults(t *testing.T) {
 	}
 	_, err := c.do(t.Context(), echoCall())
 	wantKind(t, err, ErrBadAnswer)
-}
-
-func TestSSETransportIsRefusedInWords(t *testing.T) {
-	u := entryFor("http://127.0.0.1:1/sse")
-	u.Transport = catalogs.SSE
-	_, err := dial(t.Context(), dialConfig{Upstream: u})
-	if f := wantKind(t, err, ErrUnavailable); !strings.Contains(f.Detail, "HTTP+SSE") {
-		t.Error(f)
-	}
 }

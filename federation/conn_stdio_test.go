@@ -478,7 +478,7 @@ func TestStdioStartFailuresSayWhatToDo(t *testing.T) {
 		"no file":        {func(u *catalogs.Upstream) { u.Command = []string{dir + "/nothing"} }, "is not installed"},
 		"not executable": {func(u *catalogs.Upstream) { u.Command = []string{dir + "/data"} }, "may not be executed"},
 		"no directory":   {func(u *catalogs.Upstream) { u.Dir = dir + "/nothing" }, "working directory"},
-		"other user":     {func(u *catalogs.Upstream) { u.User = "nobody" }, "user:"},
+		"other user":     {func(u *catalogs.Upstream) { u.User = "no-such-user-here" }, "user:"},
 		"ends at once":   {func(u *catalogs.Upstream) { u.Command = []string{"/bin/sh", "-c", "exit 4"} }, "exit status 4"},
 	}
 	for name, tt := range cases {

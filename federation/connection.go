@@ -45,6 +45,7 @@ type connection interface {
 type listenFilter struct {
 	Tools, Prompts, Resources bool     // list_changed
 	URIs                      []string // resources/updated of these, the upstream's own URIs
+	Tasks                     []string // the state of these, by the upstream's own ids
 }
 
 // peer is what an upstream says of itself. Immutable.

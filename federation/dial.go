@@ -20,7 +20,10 @@ type dialConfig struct {
 	Version      string    // of the gateway, for clientInfo
 	Logger       *slog.Logger
 	Now          func() time.Time
-	Confined     []string // directories that a stdio upstream must not read
+	Confined     []string // what a stdio upstream must not read
+	Fixed        []string // what it must not change
+	Shim         string   // Config.Shim
+	means        []string // of confinement, in this order; nil = all
 }
 
 // dial makes one live connection. Errors are *Failure; nothing is left behind
@@ -43,8 +46,6 @@ func dial(ctx context.Context, d dialConfig) (connection, error) {
 	switch {
 	case len(u.Command) > 0:
 		c, err = dialStdio(ctx, &d)
-	case u.Transport == catalogs.SSE:
-		err = fail(u.Name, ErrUnavailable, "HTTP+SSE upstreams are not supported; does it offer Streamable HTTP too?")
 	default:
 		c, err = dialHTTP(ctx, &d)
 	}
@@ -59,8 +60,12 @@ func dialHTTP(ctx context.Context, d *dialConfig) (connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	steps := []func(context.Context, *endpoint, *dialConfig) (connection, error){dialModernHTTP, dialLegacyHTTP}
-	if d.Era != nil && *d.Era == wire.Legacy {
+	type step func(context.Context, *endpoint, *dialConfig) (connection, error)
+	steps := []step{dialModernHTTP, dialOlder}
+	switch {
+	case d.Upstream.Transport == catalogs.SSE:
+		steps = []step{dialSSE}
+	case d.Era != nil && *d.Era == wire.Legacy:
 		steps[0], steps[1] = steps[1], steps[0]
 	}
 	var first error
@@ -78,6 +83,21 @@ func dialHTTP(ctx context.Context, d *dialConfig) (connection, error) {
 	}
 	e.close()
 	return nil, first
+}
+
+// dialOlder opens a session of the legacy era: over Streamable HTTP or, where
+// the POST of initialize shows that there is none, over HTTP+SSE (MCP
+// 2025-11-25, Transports, Backwards Compatibility).
+func dialOlder(ctx context.Context, e *endpoint, d *dialConfig) (connection, error) {
+	c, err := dialLegacyHTTP(ctx, e, d)
+	if d.Upstream.Transport != catalogs.Auto || !errors.Is(err, errNotStreamable) {
+		return c, err
+	}
+	older, sseErr := dialSSE(ctx, e, d)
+	if errors.Is(sseErr, errNoEndpoint) {
+		return nil, err
+	}
+	return older, sseErr
 }
 
 // failed makes a *Failure of any error of a dial.

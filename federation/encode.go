@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -77,8 +76,7 @@ func newItem(u *catalogs.Upstream, k Kind, raw []byte, known map[string]*Item) (
 	}
 
 	i := &Item{Kind: k, Upstream: u, Name: name, Own: own, Labels: u.Labels, Timeout: cmp.Or(u.Limits.Timeout, defaultTimeout)}
-	sum := sha256.Sum256(own)
-	i.Digest = hex.EncodeToString(sum[:])
+	i.sum, i.Digest, i.unfit = sha256.Sum256(own), digest(k, object), unfit(k, name)
 	switch k {
 	case Tool:
 		i.Exposed = ExposeName(u.Prefix, name)
@@ -211,8 +209,11 @@ func stringsOf(o wire.Object, key string) []string {
 // rewrite is the definition in the merged namespace: what the gateway owns
 // there spliced into the rest.
 func (i *Item) rewrite(object wire.Object) []byte {
+	if i.Kind == Tool && !i.Upstream.MergedApps {
+		object = withoutApp(object)
+	}
 	if i.Upstream.Prefix == "" {
-		return i.Own
+		return object.Raw
 	}
 	if i.Kind == Tool { // the resource of an MCP App
 		rewritten := wire.RewriteURIs(wire.OfTool, object.Raw, func(uri string, _ bool) string { return ExposeURI(i.Upstream, uri) })

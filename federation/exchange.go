@@ -37,7 +37,8 @@ func (u *upstream) call(ctx context.Context, p *identity.Principal, c *Call) (*A
 			return nil, err
 		}
 		answer, err := m.conn.do(ctx, u.relayed(c, m.conn, t))
-		stale := err != nil && errors.Is(err, ErrUnavailable) && m.lost()
+		f, _ := errors.AsType[*Failure](err)
+		stale := f != nil && errors.Is(f, ErrUnavailable) && !f.final && m.lost()
 		u.pool.release(m)
 		if stale && attempt == 0 && ctx.Err() == nil {
 			// The connection was dead before the request could be sent over it

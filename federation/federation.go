@@ -22,7 +22,16 @@ type Config struct {
 	Credentials credential.Source // nil = credential.None
 	Snapshots   SnapshotStore     // nil = not persisted
 	Version     string            // of the gateway, for clientInfo
-	Confined    []string          // directories that a stdio upstream must not read: data dir etc.
+	Confined    []string          // files and directories that a stdio upstream must not read: data directory, keys
+	Fixed       []string          // those that it must not change: what the gateway reads again while it runs
+	Shim        string            // program that calls Shim first ("/proc/self/exe" where we do); "" = can't confine
+
+	// OnDrift and OnInventory hear what a listing changed, also compared to what
+	// was persisted before a restart. They are called when Snapshot already
+	// shows it, at once for several upstreams, and keep that upstream's next
+	// listing waiting. nil = nobody listens.
+	OnDrift     func([]Drift)
+	OnInventory func(Inventory)
 }
 
 // Federation keeps the connections to all upstreams and the namespace that
@@ -125,11 +134,10 @@ func (f *Federation) refreshed(ctx context.Context, u *upstream, i *Item) *Item 
 	if err := u.refresh(ctx, Tool); err != nil {
 		return nil
 	}
-	fresh, ok := f.Snapshot().Find(u.name, Tool, i.Name)
-	if !ok {
-		return nil
+	if section := f.Snapshot().sections[u.name]; section != nil {
+		return section.names[Tool][i.Name]
 	}
-	return fresh
+	return nil
 }
 
 // Settle waits until every enabled upstream was tried once, or ctx ends.

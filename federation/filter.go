@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/ostiary/ostiary/gateway/wire"
@@ -47,6 +48,16 @@ func (f *listenFilter) params() []byte {
 		}
 		dst = append(dst, ']')
 	}
+	if len(f.Tasks) > 0 { // SEP-2663, task status notifications
+		dst = append(comma(dst, 1), `"taskIds":[`...)
+		for n, id := range f.Tasks {
+			if n > 0 {
+				dst = append(dst, ',')
+			}
+			dst = wire.AppendString(dst, id)
+		}
+		dst = append(dst, ']')
+	}
 	return append(dst, '}')
 }
 
@@ -69,6 +80,9 @@ func (f *listenFilter) wants(m *wire.Message) bool {
 				return true
 			}
 		}
+	case MethodTask, MethodTaskStatus:
+		id, ok := m.Params.String("taskId")
+		return ok && slices.Contains(f.Tasks, id)
 	}
 	return false
 }

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ostiary/ostiary/gateway/wire"
@@ -257,9 +258,40 @@ func (e *endpoint) settle(tail io.ReadCloser, d *deadline) {
 		return
 	}
 	d.linger(lingerTime)
-	e.bg.Go(func() {
+	read := e.bg.start(func() {
 		defer d.stop()
 		defer tail.Close()
 		io.CopyN(io.Discard, tail, lingerBytes)
 	})
+	if !read { // closing: nobody will use the connection again
+		tail.Close()
+		d.stop()
+	}
+}
+
+// background is work that a close waits for: none is started after it began
+// to. The zero value is ready.
+type background struct {
+	mu     sync.Mutex
+	closed bool
+	work   sync.WaitGroup
+}
+
+// start runs f in a goroutine; false when the end has begun.
+func (b *background) start(f func()) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.work.Go(f)
+	return true
+}
+
+// end waits for what was started.
+func (b *background) end() {
+	b.mu.Lock()
+	b.closed = true
+	b.mu.Unlock()
+	b.work.Wait()
 }

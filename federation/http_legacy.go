@@ -74,7 +74,7 @@ func (l *legacyHTTP) do(ctx context.Context, c *Call) (*Answer, error) {
 	ctx, clock := withDeadline(ctx, l.d.timeout(c))
 	var tail reply
 	defer func() { l.settle(tail.tail, clock) }()
-	for range 2 {
+	for again := false; ; again = true {
 		s := l.current()
 		if c.Agent.LogLevel != "" && l.self.has("logging", "") {
 			s.log.raise(ctx, c.Agent.LogLevel, func(params []byte) *Failure {
@@ -90,13 +90,16 @@ func (l *legacyHTTP) do(ctx context.Context, c *Call) (*Answer, error) {
 			return &Answer{Result: tail.msg.Result, Error: tail.msg.Error, Era: wire.Legacy}, nil
 		case !errors.Is(f, errSessionGone):
 			return nil, f
+		case again:
+			l.abandon()
+			f := fail(l.name, ErrUnavailable, "it refused a session that it had just opened")
+			f.final = true
+			return nil, f
 		}
 		if f := l.renew(ctx, s); f != nil {
 			return nil, f
 		}
 	}
-	l.abandon()
-	return nil, fail(l.name, ErrUnavailable, "it refused a session that it had just opened")
 }
 
 // errSessionGone marks, inside this file's methods, a request that was not
@@ -152,7 +155,7 @@ func (l *legacyHTTP) handle(ctx context.Context, i *inflight, m *wire.Message) {
 		l.hub.request(i, m, l.post)
 	case m.Method == methodCancelled:
 		l.hub.withdrawn(m)
-	case m.Method == methodProgress || m.Method == methodLog:
+	case m.Method == methodProgress || m.Method == methodLog || m.Method == methodElicited:
 		i.notify(m)
 	default:
 		l.hub.publish(m) // servers without a GET stream send list_changed here

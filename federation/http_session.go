@@ -1,8 +1,10 @@
 package federation
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -23,16 +25,13 @@ var errRefused = errors.New("refused by the upstream")
 func dialLegacyHTTP(ctx context.Context, e *endpoint, d *dialConfig) (connection, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	l := &legacyHTTP{
-		endpoint: e, d: *d, meta: newMetaWriter(wire.Legacy, d.Version), hub: newHub(d.Capabilities),
+		endpoint: e, d: *d, meta: newMetaWriter(wire.Legacy, d.Version), hub: newHub(d.Capabilities).of(d.Upstream),
 		life: life, end: end, renewing: make(chan struct{}, 1), gone: make(chan struct{}),
 	}
-	s, other, f := l.initialize(ctx)
+	s, f, why := l.initialize(ctx)
 	if f != nil {
 		end()
-		if other {
-			return nil, errors.Join(errNotLegacy, f)
-		}
-		return nil, f
+		return nil, errors.Join(why, f)
 	}
 	l.session = s
 	if len(l.hub.may) > 0 {
@@ -47,37 +46,47 @@ func dialLegacyHTTP(ctx context.Context, e *endpoint, d *dialConfig) (connection
 	return l, nil
 }
 
-// initialize opens a session and says that we are ready. other tells that
-// the upstream answered, but not like one of the legacy era.
-func (l *legacyHTTP) initialize(ctx context.Context) (s *session, other bool, f *Failure) {
+// errNotStreamable marks the failure of an initialize whose HTTP status says
+// that the endpoint may be one of HTTP+SSE.
+var errNotStreamable = fmt.Errorf("%w over Streamable HTTP", errNotLegacy)
+
+// initialize opens a session and says that we are ready. why is errNotLegacy
+// where the upstream answered, but not like one of the legacy era, or
+// errNotStreamable.
+func (l *legacyHTTP) initialize(ctx context.Context) (s *session, f *Failure, why error) {
 	inner, clock := withDeadline(ctx, ownTimeout)
 	id := number(l.ids.Add(1))
 	q := query{id: id, on: func(*wire.Message) {}}
 	var r reply
 	r, f = l.ask(inner, &q, postHeader(), wire.AppendRequest(nil, id, methodInitialize, l.meta.initializeParams(l.d.Capabilities)))
 	l.settle(r.tail, clock)
+	if r.status >= 400 && r.status < 500 {
+		why = errNotLegacy
+	}
+	if r.status == http.StatusBadRequest || r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed {
+		why = errNotStreamable
+	}
 	if f != nil {
-		other = r.status >= 400 && r.status < 500
-		if r.status == http.StatusBadRequest || r.status == http.StatusNotFound || r.status == http.StatusMethodNotAllowed {
+		if why == errNotStreamable {
 			f.Kind = ErrUnavailable
-			f.Detail += " to initialize: no Streamable HTTP here; HTTP+SSE upstreams are not supported"
+			f.Detail += " to initialize: no Streamable HTTP here"
 		}
-		return nil, other, f
+		return nil, f, why
 	}
 	p, f := initialized(l.name, r.msg)
 	if f != nil {
-		return nil, true, f
+		return nil, f, cmp.Or(why, errNotLegacy)
 	}
 	s = &session{id: r.header.Get("Mcp-Session-Id"), log: newLeveler()}
 	if !validSession(s.id) {
-		return nil, false, fail(l.name, ErrBadAnswer, "initialize: an unusable session id")
+		return nil, fail(l.name, ErrBadAnswer, "initialize: an unusable session id"), nil
 	}
 	if l.self == nil {
 		l.self = p
 	} else if l.self.Version != p.Version {
-		return nil, false, fail(l.name, ErrUnavailable, "it changed its protocol revision")
+		return nil, fail(l.name, ErrUnavailable, "it changed its protocol revision"), nil
 	}
-	return s, false, l.tell(ctx, s, wire.AppendNotification(nil, "notifications/initialized", nil))
+	return s, l.tell(ctx, s, wire.AppendNotification(nil, "notifications/initialized", nil)), nil
 }
 
 // validSession: MCP 2025-11-25, Session Management: a session id MUST only
@@ -101,7 +110,7 @@ func (l *legacyHTTP) renew(ctx context.Context, old *session) *Failure {
 	if l.current() != old {
 		return nil
 	}
-	s, _, f := l.initialize(ctx)
+	s, f, _ := l.initialize(ctx)
 	if f != nil {
 		if ctx.Err() == nil {
 			l.abandon()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"sync"
 
+	"github.com/ostiary/ostiary/catalogs"
 	"github.com/ostiary/ostiary/gateway/wire"
 )
 
@@ -14,7 +15,8 @@ const maxPending = 256
 // hub knows who waits for what on a connection that carries many exchanges at
 // once: a stdio process, a legacy session's GET stream.
 type hub struct {
-	may map[string]bool // questions that may reach an agent (declared)
+	may    map[string]bool // questions that may reach an agent (declared)
+	shared bool            // several principals' calls meet here
 
 	mu        sync.Mutex
 	calls     map[string]*inflight // by our request id
@@ -29,6 +31,14 @@ func newHub(capabilities []byte) *hub {
 		listeners: make(map[*tap]struct{}),
 		interest:  make(map[string]int),
 	}
+}
+
+// of makes h the hub of a connection to u. On one that is shared, a message that
+// does not name its call belongs to nobody, even while there is but one call:
+// it may be a late word about another principal's.
+func (h *hub) of(u *catalogs.Upstream) *hub {
+	h.shared = u.Shared
+	return h
 }
 
 func (h *hub) enter(i *inflight) {
@@ -70,13 +80,18 @@ func (h *hub) only(ok func(*inflight) bool) *inflight {
 // to; nil where that can't be told.
 func (h *hub) owner(m *wire.Message) *inflight {
 	switch {
+	case h.shared && (m.Kind == wire.Request || m.Method != methodProgress):
+		return nil
 	case m.Kind == wire.Request:
-		return h.only(func(i *inflight) bool { return i.c.Ask != nil })
+		task := relatedTask(m)
+		return h.only(func(i *inflight) bool { return i.c.Ask != nil && (task == "" || i.c.task() == task) })
 	case m.Method == methodProgress:
 		token, _ := m.Params.Get(metaProgress)
 		return h.find(token)
 	case m.Method == methodLog:
-		return h.only(func(i *inflight) bool { return i.c.Agent.LogLevel != "" })
+		return h.only(func(i *inflight) bool { return wantsLogs(i.c) })
+	case m.Method == methodElicited:
+		return h.only(func(i *inflight) bool { return i.c.Ask != nil })
 	}
 	return nil
 }
@@ -120,7 +135,7 @@ func (h *hub) publish(m *wire.Message) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for l := range h.listeners {
-		if m.Method == methodLog || l.filter.wants(m) {
+		if m.Method == methodLog && !h.shared || l.filter.wants(m) {
 			l.put(m.Method, m.Params.Raw)
 		}
 	}
@@ -193,11 +208,17 @@ type notification struct {
 	params []byte
 }
 
+// hasSubject says whether two notifications of a method may be about different
+// things.
+func hasSubject(method string) bool {
+	return method == methodUpdated || method == MethodTask || method == MethodTaskStatus
+}
+
 func (l *tap) put(method string, params []byte) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for n := range l.pending {
-		if p := &l.pending[n]; p.method == method && method != methodLog && (method != methodUpdated || bytes.Equal(p.params, params)) {
+		if p := &l.pending[n]; p.method == method && method != methodLog && (!hasSubject(method) || bytes.Equal(p.params, params)) {
 			p.params = params
 			return
 		}

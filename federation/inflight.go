@@ -21,7 +21,7 @@ type inflight struct {
 	// connections where one reader serves many calls; nil elsewhere.
 	mail chan *wire.Message
 
-	turn chan struct{} // one question at a time reaches the agent
+	turn chan struct{} // how many questions reach the agent at once
 
 	mu     sync.Mutex // also keeps notifications in order and before the answer
 	over   bool
@@ -61,6 +61,10 @@ func (i *inflight) notify(m *wire.Message) {
 		if !wantsLog(i.c, m.Params) {
 			return
 		}
+	case methodElicited: // the modern era has no such notification
+		if i.c.Agent.Era != wire.Legacy {
+			return
+		}
 	default:
 		return
 	}
@@ -89,7 +93,13 @@ func (i *inflight) question(m *wire.Message, send func(body []byte)) {
 	}
 	if i.asked == nil {
 		i.asked = make(map[string]context.CancelFunc)
-		i.turn = make(chan struct{}, 1)
+		// A legacy agent gets one request after the other; a modern one gets its
+		// input requests together, in one result (MCP 2026-07-28, MRTR).
+		together := 1
+		if i.c.Agent.Era == wire.Modern {
+			together = maxQuestions
+		}
+		i.turn = make(chan struct{}, together)
 	}
 	ctx, cancel := context.WithCancel(i.ctx)
 	i.asked[key] = cancel

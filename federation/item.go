@@ -1,6 +1,7 @@
 package federation
 
 import (
+	"crypto/sha256"
 	"time"
 
 	"github.com/ostiary/ostiary/catalogs"
@@ -33,7 +34,7 @@ type Item struct {
 
 	Own    []byte // the definition as the upstream gave it, compact
 	Merged []byte // the same with what the merged namespace owns rewritten
-	Digest string // hex SHA-256 of the canonical definition (first version: of Own)
+	Digest string // hex SHA-256 of the canonical definition (digest.go)
 
 	Labels      []string // the operator's, upstream's and tool's, sorted
 	Annotations []byte   // raw, of a tool; nil when absent
@@ -43,7 +44,9 @@ type Item struct {
 	ParamHeaders []wire.ParamHeader // x-mcp-header parameters of a tool
 	Properties   []string           // of a tool: the top-level properties of inputSchema, sorted, for the case-fold check
 
-	template *uriTemplate // of a template
+	sum      [sha256.Size]byte // of Own: changes with every byte that agents see
+	unfit    string            // why Name can't go out as it is; "" = it can
+	template *uriTemplate      // of a template
 }
 
 // ExposedAt is the item's name at an endpoint.

@@ -224,6 +224,7 @@ func (u *upstream) commit(said *peer, listed which, raws [kinds][][]byte, report
 			continue
 		}
 		u.f.persist(before, after)
+		u.tell(was, next)
 		change, differs := difference(was, next)
 		for k := range kinds {
 			change.Kinds[k] = change.Kinds[k] || told[k]

@@ -20,10 +20,15 @@ func severity(level string) int {
 	return len(levels)
 }
 
-// wantsLog says whether the agent asked for the log message in params.
+// wantsLogs says whether the agent wants log messages. A legacy one that set no
+// level gets what the upstream sends of its own accord (MCP 2025-11-25,
+// Logging); a modern one that named none gets none.
+func wantsLogs(c *Call) bool { return c.Agent.LogLevel != "" || c.Agent.Era == wire.Legacy }
+
+// wantsLog says whether the agent wants the log message in params.
 func wantsLog(c *Call, params wire.Object) bool {
 	if c.Agent.LogLevel == "" {
-		return false
+		return wantsLogs(c)
 	}
 	level, _ := params.String("level")
 	return severity(level) >= severity(c.Agent.LogLevel)

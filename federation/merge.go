@@ -17,7 +17,7 @@ import (
 
 // newSection makes one upstream's part of the namespace.
 func newSection(u *catalogs.Upstream, said *peer, lists [kinds][]*Item, reports [kinds][]LeftOut) *section {
-	s := &section{peer: said, lists: lists, reports: reports}
+	s := &section{peer: said, lists: lists, own: lists, reports: reports}
 	s.info.Config = u
 	if said != nil {
 		s.info.Known = true
@@ -39,7 +39,10 @@ func newSection(u *catalogs.Upstream, said *peer, lists [kinds][]*Item, reports 
 		list := sha256.New()
 		for _, i := range lists[k] {
 			s.names[k][i.Name] = i
-			fmt.Fprintf(list, "%s%q%q%t", i.Digest, i.Exposed, i.Labels, u.TrustAnnotations)
+			fmt.Fprintf(list, "%x%q%q%t", i.sum, i.Exposed, i.Labels, u.TrustAnnotations)
+		}
+		if slices.ContainsFunc(lists[k], notFit) {
+			s.own[k] = slices.DeleteFunc(slices.Clone(lists[k]), notFit)
 		}
 		s.digests[k] = hex.EncodeToString(list.Sum(nil))
 		io.WriteString(all, s.digests[k])
@@ -141,9 +144,11 @@ func (n *namespace) update(yielding map[string]yields, change func(map[string]*s
 		}
 	}
 	if touched == ([kinds]bool{}) {
-		after.leftOut = before.leftOut
+		after.leftOut, after.notes = before.leftOut, before.notes
 	} else {
 		after.collectLeftOut()
+		infos := after.infos
+		after.notes = sync.OnceValue(func() map[string][]Note { return lookAlikes(sections, infos) })
 	}
 	after.seal()
 	txn.Commit()
@@ -192,7 +197,7 @@ func (s *Snapshot) merge(txn *memdb.Txn, k Kind, before *Snapshot, yielding map[
 	names := make(map[string]*Item, len(before.merged[k]))
 	for row := rows.Next(); row != nil; row = rows.Next() {
 		i := row.(*Item)
-		if impersonates(i) {
+		if impersonates(i) || i.Upstream.Prefix == "" && notFit(i) {
 			continue
 		}
 		holder, taken := names[i.Exposed]
@@ -229,30 +234,43 @@ func impersonates(i *Item) bool {
 	return marked
 }
 
+// notFit says that the item's own name can't go out as it is.
+func notFit(i *Item) bool { return i.unfit != "" }
+
 func sameTarget(a, b *Item) bool {
 	return a.Upstream.Name == b.Upstream.Name && a.Name == b.Name
 }
 
 // collectLeftOut reports, by upstream, what does not stand in the merged
-// namespace. Only names without prefix, or with equal hashes, can collide, so
-// it is nearly always empty.
+// namespace, or not at the upstream's own endpoint. Only names without prefix,
+// or with equal hashes, can collide, so it is nearly always empty.
 func (s *Snapshot) collectLeftOut() {
 	s.leftOut = map[string][]LeftOut{}
 	for name, section := range s.sections {
 		for k := range kinds {
 			for _, i := range section.lists[k] {
-				holder := s.exposed[k][i.Exposed]
-				if holder == i {
-					continue
+				if reason := s.absent(i); reason != "" {
+					s.leftOut[name] = append(s.leftOut[name], LeftOut{Kind: k.String(), Name: shortened(i.Name), Reason: reason})
 				}
-				reason := "its URI ends in a marker that means another upstream; give the entry a prefix"
-				if holder != nil && !impersonates(i) {
-					reason = "upstream " + holder.Upstream.Name + " already has " + shortened(i.Exposed) + " in the merged namespace; give the entry a prefix"
-				}
-				s.leftOut[name] = append(s.leftOut[name], LeftOut{Kind: k.String(), Name: shortened(i.Name), Reason: reason})
 			}
 		}
 	}
+}
+
+// absent says why an item can't be had somewhere; "" when it can everywhere.
+func (s *Snapshot) absent(i *Item) string {
+	holder := s.exposed[i.Kind][i.Exposed]
+	switch {
+	case notFit(i) && i.Upstream.Prefix == "":
+		return i.unfit + "; give the entry a prefix"
+	case notFit(i):
+		return i.unfit + "; the merged namespace alone has it, as " + i.Exposed
+	case holder == i:
+		return ""
+	case holder != nil && !impersonates(i):
+		return "upstream " + holder.Upstream.Name + " already has " + shortened(i.Exposed) + " in the merged namespace; give the entry a prefix"
+	}
+	return "its URI ends in a marker that means another upstream; give the entry a prefix"
 }
 
 // seal computes the revision: of the sections, and of who holds what.

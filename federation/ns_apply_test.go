@@ -236,7 +236,7 @@ func TestUnreachableUpstreamIsAStatusNotAnError(t *testing.T) {
 func TestColdStartListsWithEveryUpstreamDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		store := &keeper{}
-		odd := `{"name":"odd<&>","n":123456789012345678901234567890.10,"inputSchema":{"type":"object"}}`
+		odd := `{"name":"odd","title":"<&>","n":123456789012345678901234567890.10,"inputSchema":{"type":"object"}}`
 		a, b := tools("x", odd, `{"name":7}`), tools("x")
 		a.set(Resource, "file:///r")
 		a.era = wire.Legacy

@@ -27,6 +27,7 @@ func TestToolIsDescribed(t *testing.T) {
 	u := entry("up")
 	u.Labels = []string{"private", "b"}
 	u.Limits.Timeout = 7 * time.Second
+	u.MergedApps = true
 	u.Tools = map[string]catalogs.Tool{"slow": {Labels: []string{"a", "b"}, Timeout: time.Minute}}
 	raw := `{ "name": "slow", "x-unknown": {"n": 123456789012345678901234567890.50},
 		"inputSchema": {"type": "object", "properties": {"Path": {}, "id": {}, "ID": {}, "region": {"type": "string", "x-mcp-header": "Region"}}},

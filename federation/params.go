@@ -12,8 +12,12 @@ const (
 	methodProgress     = "notifications/progress"
 	methodLog          = "notifications/message"
 	methodCancelled    = "notifications/cancelled"
+	methodElicited     = "notifications/elicitation/complete"
 	methodUpdated      = "notifications/resources/updated"
 	methodAcknowledged = "notifications/subscriptions/acknowledged"
+
+	MethodTask       = "notifications/tasks"        // SEP-2663: the whole task
+	MethodTaskStatus = "notifications/tasks/status" // MCP 2025-11-25: without its result
 )
 
 // Methods of the gateway's own requests.

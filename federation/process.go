@@ -28,19 +28,17 @@ type process struct {
 	stdin  *os.File // our end
 	stdout *os.File // our end
 
-	exited  chan struct{} // closed when it was waited for and its group is gone
-	status  string        // how it ended; after exited
-	work    sync.WaitGroup
-	closing sync.Once
+	exited      chan struct{} // closed when it was waited for and its group is gone
+	status      string        // how it ended; after exited
+	confinement string        // by what it is confined; once it runs
+	work        sync.WaitGroup
+	closing     sync.Once
 }
 
 // start runs d's command. The error says what is wrong in the operator's
 // words.
 func start(d *dialConfig) (*process, error) {
 	u := d.Upstream
-	if u.User != "" {
-		return nil, errors.New("user: running as another user is not supported; remove the key")
-	}
 	if u.Dir != "" {
 		if info, err := os.Stat(u.Dir); err != nil || !info.IsDir() {
 			return nil, fmt.Errorf("the working directory %s does not exist", u.Dir)
@@ -61,7 +59,7 @@ func start(d *dialConfig) (*process, error) {
 	p.cmd.Stdin, p.cmd.Stdout, p.cmd.Stderr = theirs[0], theirs[1], theirs[2]
 	err := errors.Join(errs[:]...)
 	if err == nil {
-		err = p.run()
+		err = p.launch(d)
 	}
 	for _, f := range theirs {
 		f.Close()
@@ -70,7 +68,7 @@ func start(d *dialConfig) (*process, error) {
 		p.stdin.Close()
 		p.stdout.Close()
 		stderr.Close()
-		return nil, cannotStart(u.Command[0], err)
+		return nil, err
 	}
 	log := newStderrLog(d, secrets)
 	p.work.Go(func() {
@@ -88,8 +86,9 @@ func start(d *dialConfig) (*process, error) {
 	return p, nil
 }
 
-// run starts the process and a goroutine that waits for it.
-func (p *process) run() error {
+// run starts the process and a goroutine that waits for it. What admit says of
+// it, if there is one, decides whether it may stay.
+func (p *process) run(admit func() error) error {
 	started := make(chan error)
 	go func() {
 		// The kernel kills the child when the thread that started it ends
@@ -99,6 +98,14 @@ func (p *process) run() error {
 		if err := p.cmd.Start(); err != nil {
 			started <- err
 			return
+		}
+		if admit != nil {
+			if err := admit(); err != nil {
+				killGroup(p.cmd.Process)
+				p.cmd.Wait()
+				started <- err
+				return
+			}
 		}
 		started <- nil
 		p.cmd.Wait()

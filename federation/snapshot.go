@@ -18,6 +18,8 @@ type Snapshot struct {
 	merged  [kinds][]*Item
 	exposed [kinds]map[string]*Item
 	leftOut map[string][]LeftOut
+
+	notes func() map[string][]Note // by upstream, made once; nil = there are none
 }
 
 // UpstreamInfo is one upstream in a snapshot.
@@ -44,7 +46,7 @@ func (s *Snapshot) List(endpoint string, k Kind) []*Item {
 		return s.merged[k]
 	}
 	if section := s.sections[endpoint]; section != nil {
-		return section.lists[k]
+		return section.own[k]
 	}
 	return nil
 }
@@ -61,7 +63,10 @@ func (s *Snapshot) Find(endpoint string, k Kind, exposed string) (*Item, bool) {
 	}
 	if section := s.sections[endpoint]; section != nil {
 		i, ok := section.names[k][exposed]
-		return i, ok
+		if !ok || notFit(i) {
+			return nil, false
+		}
+		return i, true
 	}
 	return nil, false
 }
@@ -122,6 +127,7 @@ type section struct {
 	info     UpstreamInfo
 	peer     *peer // nil until known
 	lists    [kinds][]*Item
+	own      [kinds][]*Item // those whose own names may go out as they are
 	names    [kinds]map[string]*Item
 	reports  [kinds][]LeftOut // what is malformed
 	digests  [kinds]string    // of the lists

@@ -15,23 +15,25 @@ import (
 
 // Status of one upstream.
 type Status struct {
-	Name      string        `json:"name"`
-	State     string        `json:"state"` // "ready", "connecting", "unavailable", "disabled"
-	Era       string        `json:"era,omitempty"`
-	Version   string        `json:"version,omitempty"` // protocol revision
-	Transport string        `json:"transport"`
-	Detail    string        `json:"detail,omitempty"` // why unavailable, for the operator
-	Since     time.Time     `json:"since"`
-	Tools     int           `json:"tools"`
-	Prompts   int           `json:"prompts"`
-	Resources int           `json:"resources"`
-	Templates int           `json:"templates"`
-	LeftOut   []LeftOut     `json:"left_out,omitempty"`
-	Server    string        `json:"server,omitempty"` // name and version it reports of itself
-	Latency   time.Duration `json:"-"`                // of the last connect and first listing
+	Name        string        `json:"name"`
+	State       string        `json:"state"` // "ready", "connecting", "unavailable", "disabled"
+	Era         string        `json:"era,omitempty"`
+	Version     string        `json:"version,omitempty"` // protocol revision
+	Transport   string        `json:"transport"`
+	Detail      string        `json:"detail,omitempty"` // why unavailable, for the operator
+	Since       time.Time     `json:"since"`
+	Tools       int           `json:"tools"`
+	Prompts     int           `json:"prompts"`
+	Resources   int           `json:"resources"`
+	Templates   int           `json:"templates"`
+	LeftOut     []LeftOut     `json:"left_out,omitempty"`
+	Notes       []Note        `json:"notes,omitempty"`
+	Server      string        `json:"server,omitempty"`      // name and version it reports of itself
+	Confinement string        `json:"confinement,omitempty"` // of a stdio upstream: what it is confined by
+	Latency     time.Duration `json:"-"`                     // of the last connect and first listing
 }
 
-// LeftOut is an item that is not offered, and why.
+// LeftOut is an item that is not offered, or not everywhere, and why.
 type LeftOut struct {
 	Kind   string `json:"kind"`
 	Name   string `json:"name"`
@@ -45,13 +47,14 @@ func (f *Federation) Status() []Status {
 	for name, u := range *f.upstreams.Load() {
 		s := u.health.status()
 		s.Name = name
-		s.Transport = transportOf(u.config.Load())
+		s.Transport, s.Confinement = transportOf(u.config.Load()), u.confinement()
 		if section := snapshot.sections[name]; section != nil {
 			s.Era, s.Version = section.info.Era, section.info.Version
 			s.Server = serverOf(section.peer)
 			s.Tools, s.Prompts = len(section.lists[Tool]), len(section.lists[Prompt])
 			s.Resources, s.Templates = len(section.lists[Resource]), len(section.lists[Template])
 			s.LeftOut = slices.Concat(section.malformed(), snapshot.leftOut[name])
+			s.Notes = snapshot.notesOf(name)
 		}
 		all = append(all, s)
 	}

@@ -91,7 +91,7 @@ func startStdio(d *dialConfig) (*stdio, error) {
 		return nil, err
 	}
 	s := &stdio{
-		d: *d, p: p, patience: discoverPatience, hub: newHub(d.Capabilities), limit: d.Upstream.Limits.Response, level: newLeveler(),
+		d: *d, p: p, patience: discoverPatience, hub: newHub(d.Capabilities).of(d.Upstream), limit: d.Upstream.Limits.Response, level: newLeveler(),
 		out: make(chan *outgoing, queueLength), waiting: make(map[string]*waiter), gone: make(chan struct{}), silent: make(chan struct{}),
 	}
 	_, secrets := environment(d)

@@ -17,7 +17,18 @@ import (
 // is called once for every URI. An upstream that leaves the catalog ends it
 // with ErrUnknownUpstream.
 func (f *Federation) Subscribe(ctx context.Context, p *identity.Principal, a Agent, upstream string, uris []string, ready func(), fn func(params []byte)) error {
-	s := &subscription{principal: p, agent: a, uris: uris, ready: ready, fn: fn}
+	return f.subscribe(ctx, upstream, &subscription{
+		principal: p, agent: a, filter: listenFilter{URIs: uris}, ready: ready,
+		fn: func(method string, params []byte) {
+			if method == methodUpdated {
+				fn(params)
+			}
+		},
+	})
+}
+
+// subscribe keeps s standing until ctx ends.
+func (f *Federation) subscribe(ctx context.Context, upstream string, s *subscription) error {
 	var pause backoff
 	for {
 		u := f.upstream(upstream)
@@ -54,12 +65,12 @@ func (u *upstream) notStanding(err error) error {
 type subscription struct {
 	principal *identity.Principal
 	agent     Agent
-	uris      []string
+	filter    listenFilter
 	ready     func()
 	streams   atomic.Int32 // that stood so far
 
 	mu sync.Mutex // one delivery at a time
-	fn func(params []byte)
+	fn func(method string, params []byte)
 }
 
 // follow delivers over one connection until it is lost, the upstream is
@@ -74,17 +85,13 @@ func (s *subscription) follow(ctx context.Context, u *upstream) error {
 	defer cancel()
 	defer context.AfterFunc(u.pool.cut, cancel)()
 
-	return m.conn.listen(ctx, listenFilter{URIs: s.uris}, s.stands, func(method string, params []byte) {
-		if method == "notifications/resources/updated" {
-			s.deliver(params)
-		}
-	})
+	return m.conn.listen(ctx, s.filter, s.stands, s.deliver)
 }
 
-func (s *subscription) deliver(params []byte) {
+func (s *subscription) deliver(method string, params []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.fn(params)
+	s.fn(method, params)
 }
 
 // stands: notifications flow. What changed between two streams nobody told.
@@ -95,7 +102,10 @@ func (s *subscription) stands() {
 		}
 		return
 	}
-	for _, uri := range s.uris {
-		s.deliver(append(wire.AppendString([]byte(`{"uri":`), uri), '}'))
+	for _, uri := range s.filter.URIs {
+		s.deliver(methodUpdated, append(wire.AppendString([]byte(`{"uri":`), uri), '}'))
+	}
+	for _, id := range s.filter.Tasks {
+		s.deliver(MethodTaskStatus, append(wire.AppendString([]byte(`{"taskId":`), id), '}'))
 	}
 }

@@ -13,7 +13,6 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"os"
-	"sync"
 	"time"
 
 	"github.com/ostiary/ostiary/federation/credential"
@@ -43,7 +42,7 @@ type endpoint struct {
 	limit int // bytes of one answer
 	now   func() time.Time
 	conns connSet
-	bg    sync.WaitGroup // ends of answered streams being read away
+	bg    background // ends of answered streams being read away
 }
 
 // newEndpoint prepares the way to d's upstream without touching the network.
@@ -127,11 +126,16 @@ func withAuthorities(file string) (*x509.CertPool, error) {
 // takes h over. No redirect is followed, no cookie kept. A request of which
 // not a byte left is sent once more: connections die while they are idle.
 func (e *endpoint) send(ctx context.Context, x *exchange, method string, h http.Header, body []byte) (*http.Response, error) {
+	return e.sendTo(ctx, x, method, e.url, h, body)
+}
+
+// sendTo is send to another URL of the same origin.
+func (e *endpoint) sendTo(ctx context.Context, x *exchange, method string, u *url.URL, h http.Header, body []byte) (*http.Response, error) {
 	h["User-Agent"] = e.agent
 	x.trace.GotConn = x.gotConn
 	req := (&http.Request{
 		Method:     method,
-		URL:        e.url,
+		URL:        u,
 		Host:       e.host,
 		Header:     h,
 		Proto:      "HTTP/1.1",
@@ -143,7 +147,7 @@ func (e *endpoint) send(ctx context.Context, x *exchange, method string, h http.
 			return nil, fmt.Errorf("credential: %w", err)
 		}
 		// A credential sets headers. Where the request goes is not its to say.
-		req.URL, req.Host, req.Method = e.url, e.host, method
+		req.URL, req.Host, req.Method = u, e.host, method
 	}
 	for try := 0; ; try++ {
 		x.conn = nil
@@ -165,5 +169,5 @@ func (e *endpoint) send(ctx context.Context, x *exchange, method string, h http.
 func (e *endpoint) close() {
 	e.conns.close()
 	e.rt.CloseIdleConnections()
-	e.bg.Wait()
+	e.bg.end()
 }

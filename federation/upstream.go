@@ -3,6 +3,7 @@ package federation
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,13 +23,14 @@ type upstream struct {
 	disabled bool
 	config   atomic.Pointer[catalogs.Upstream] // changes only in words (sameReach)
 
-	ctx     context.Context // ends when the entry goes or the gateway does
-	cancel  context.CancelFunc
-	retired atomic.Bool // another has its place in the namespace: commit nothing
-	breaker *breaker
-	pool    *pool
-	slots   slots
-	era     atomic.Pointer[wire.Era] // as probed last; nil = unknown
+	ctx        context.Context // ends when the entry goes or the gateway does
+	cancel     context.CancelFunc
+	retired    atomic.Bool // another has its place in the namespace: commit nothing
+	breaker    *breaker
+	pool       *pool
+	slots      slots
+	era        atomic.Pointer[wire.Era] // as probed last; nil = unknown
+	confinedBy atomic.Pointer[string]   // of its latest process
 
 	tried   chan struct{} // closed after the first attempt to list
 	tryOnce sync.Once
@@ -109,13 +111,15 @@ func (u *upstream) open(ctx context.Context, c credential.Credential, capabiliti
 	era := u.era.Load()
 	conn, err := u.f.dial(ctx, dialConfig{
 		Upstream: u.config.Load(), Credential: c, Capabilities: capabilities, Era: era,
-		Version: u.f.config.Version, Logger: u.f.config.Logger, Now: u.f.config.Now, Confined: u.f.config.Confined,
+		Version: u.f.config.Version, Logger: u.f.config.Logger, Now: u.f.config.Now,
+		Confined: slices.Concat(u.f.config.Confined, u.secretFiles()), Fixed: u.f.config.Fixed, Shim: u.f.config.Shim,
 	})
 	if err != nil {
 		u.era.CompareAndSwap(era, nil)
 		return nil, u.failure(err)
 	}
 	u.rememberEra(conn.peer())
+	u.notice(conn)
 	return conn, nil
 }
 
