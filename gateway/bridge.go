@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"net/http"
 	"net/url"
 
 	"github.com/ostiary/ostiary/federation"
@@ -19,6 +18,9 @@ func (x *exchange) translate(t *target, a *federation.Answer, bound []byte) ([]b
 	o, err := wire.Fields(a.Result)
 	if err != nil {
 		return nil, badAnswer(t.upstream.Name, "result is not an object")
+	}
+	if x.becameTask(a, o) {
+		return nil, nil
 	}
 	kind := "complete" // MCP 2026-07-28: an absent resultType means complete
 	if raw, ok := o.Get("resultType"); ok && a.Era == wire.Modern {
@@ -43,7 +45,7 @@ func (x *exchange) translate(t *target, a *federation.Answer, bound []byte) ([]b
 		// the agent negotiated no extension that could have brought it.
 		return nil, badAnswer(t.upstream.Name, "unknown resultType")
 	}
-	return x.expose(t, p.Bytes()), nil
+	return x.fitResult(t, x.expose(t, p.Bytes())), nil
 }
 
 // completeModern adds what a modern result must have.
@@ -69,45 +71,26 @@ func (x *exchange) inputRequired(t *target, p *wire.Patch, o wire.Object, bound 
 		return badAnswer(t.upstream.Name, "input_required for "+x.m.Method)
 	}
 	if x.era == wire.Legacy {
-		return &refusal{
-			status: http.StatusOK, code: CodeAskFailed, outcome: "error", reason: "input_required",
-			text: "upstream " + t.upstream.Name + " asks for input in a way that your protocol revision does not know; the request was not completed",
+		return x.askFailed(t, "asks for input in a way that your protocol revision does not know", "input_required")
+	}
+	in, f := readInput(t.upstream.Name, o)
+	if f != nil {
+		return f
+	}
+	for _, q := range in.requests {
+		// MCP 2026-07-28, MRTR: only kinds that the request's capabilities declare.
+		if !declares(x.caps, q.method, q.params) {
+			return badAnswer(t.upstream.Name, "input request of a kind that the agent did not declare")
+		}
+		if !safeAsk(q.method, q.params) {
+			return badAnswer(t.upstream.Name, "input request with an unsafe URL")
 		}
 	}
-	requests, asks := o.Get("inputRequests")
-	if asks {
-		all, err := wire.Fields(requests)
-		if err != nil {
-			return badAnswer(t.upstream.Name, "inputRequests is not an object")
-		}
-		for _, m := range all.Members {
-			ask, err := wire.Fields(all.Raw[m.Start:m.End])
-			if err != nil {
-				return badAnswer(t.upstream.Name, "an input request is not an object")
-			}
-			method, _ := ask.String("method")
-			params, _ := ask.Get("params")
-			// MCP 2026-07-28, MRTR: only kinds that the request's capabilities declare.
-			if !declares(x.caps, method, params) {
-				return badAnswer(t.upstream.Name, "input request of a kind that the agent did not declare")
-			}
-			if !safeAsk(method, params) {
-				return badAnswer(t.upstream.Name, "input request with an unsafe URL")
-			}
-		}
+	if in.state != nil {
+		state, _ := wire.Unquote(in.state)
+		h := handle{kind: ofUpstream, text: state}
+		p.Set("requestState", wire.AppendString(nil, x.sealHandle(h, x.g.Limits.State, bound)))
 	}
-	raw, ok := o.Get("requestState")
-	if !ok {
-		if !asks {
-			return badAnswer(t.upstream.Name, "input_required without inputRequests and requestState")
-		}
-		return nil
-	}
-	state, ok := wire.Unquote(raw)
-	if !ok {
-		return badAnswer(t.upstream.Name, "requestState is not a string")
-	}
-	p.Set("requestState", wire.AppendString(nil, x.sealState(state, bound)))
 	return nil
 }
 
@@ -135,8 +118,10 @@ func declares(capabilities []byte, method string, params []byte) bool {
 		}
 		return form || !byURL // an empty object means form (MCP 2025-11-25, elicitation)
 	case "sampling/createMessage":
-		raw, ok := caps.Get("sampling")
-		return ok && len(raw) > 0 && raw[0] == '{'
+		raw, _ := caps.Get("sampling")
+		sampling, err := wire.Fields(raw)
+		_, tools := sampling.Get("tools")
+		return err == nil && (tools || !needsTools(params))
 	case "roots/list":
 		raw, ok := caps.Get("roots")
 		return ok && len(raw) > 0 && raw[0] == '{'
@@ -182,44 +167,4 @@ func (x *exchange) expose(t *target, result []byte) []byte {
 	return wire.RewriteURIs(x.m.Method, result, func(uri string, _ bool) string {
 		return federation.ExposeURI(t.upstream, uri)
 	})
-}
-
-// translateError passes an upstream's JSON-RPC error on, with the codes of
-// the agent's era.
-func (x *exchange) translateError(t *target, a *federation.Answer) *refusal {
-	e := a.Error
-	f := &refusal{status: http.StatusOK, code: e.Code, outcome: "error", reason: "upstream_error", raw: e}
-	if x.m.Method == "resources/read" && (e.Code == codeResourceMissing || a.Era == wire.Modern && e.Code == codeInvalidParams) {
-		// Missing there and hidden here must read the same (DESIGN section 3).
-		return x.unknownTarget("resource", t.exposed)
-	}
-	switch e.Code {
-	case codeHeaderMismatch, codeUnsupportedVers: // we built the request: not the agent's fault
-		f.code, f.raw = codeInternal, nil
-		f.text, f.detail = "internal error", "upstream refused our headers or version: "+e.Message
-		return f
-	case codeMissingCap:
-		if x.era == wire.Modern {
-			f.status = http.StatusBadRequest
-			return f
-		}
-		f.code, f.raw, f.text = CodeAskFailed, nil, "upstream "+t.upstream.Name+" needs a capability that this client did not declare"
-	case codeURLElicitation:
-		if x.era == wire.Modern {
-			f.code, f.raw, f.text = CodeAskFailed, nil, "upstream "+t.upstream.Name+" asks for a visit to a page in a way that your protocol revision does not know"
-		}
-	case codeResourceMissing:
-		if x.era == wire.Modern {
-			f.code, f.raw = codeInvalidParams, &wire.Error{Code: codeInvalidParams, Message: e.Message, Data: e.Data}
-		}
-	case codeMethodNotFound:
-		if x.era == wire.Modern {
-			f.status = http.StatusNotFound
-		}
-	}
-	if f.raw != nil && x.endpoint == federation.Merged && f.raw.Data != nil {
-		data := wire.RewriteURIs(wire.OfErrorData, f.raw.Data, func(uri string, _ bool) string { return federation.ExposeURI(t.upstream, uri) })
-		f.raw = &wire.Error{Code: f.raw.Code, Message: f.raw.Message, Data: data}
-	}
-	return f
 }

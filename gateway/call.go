@@ -2,8 +2,6 @@ package gateway
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/binary"
 	"net/http"
 	"slices"
 	"strings"
@@ -33,7 +31,7 @@ func (x *exchange) callTool(ctx context.Context) ([]byte, *refusal) {
 		}
 	}
 	return x.perform(ctx, t, func(ctx context.Context) ([]byte, *refusal) {
-		return x.forward(ctx, t, "name", t.item.Name)
+		return x.callAsTask(ctx, t)
 	})
 }
 
@@ -109,12 +107,31 @@ func (x *exchange) forward(ctx context.Context, t *target, key, own string) ([]b
 	p := wire.NewPatch(x.m.Params).Remove("_meta").Remove("task")
 	p.Set(key, wire.AppendString(nil, own))
 	bound := x.stateBound(t)
+	var h handle
 	if raw, ok := x.m.Params.Get("requestState"); ok {
-		state, f := x.openState(raw, bound)
-		if f != nil {
+		var f *refusal
+		if h, f = x.openHandle(raw, bound); f != nil {
 			return nil, f
 		}
-		p.Set("requestState", wire.AppendString(nil, state))
+	}
+	switch h.kind {
+	case ofUpstream:
+		p.Set("requestState", wire.AppendString(nil, h.text))
+	case ofVisit:
+		if result, f := x.visited(t); result != nil || f != nil {
+			return result, f
+		}
+	case ofParked:
+		return x.retry(ctx, t, h, bound)
+	case ofTask:
+		return x.resumeTask(ctx, t, h)
+	}
+	switch era := x.upstreamEra(t); {
+	case x.era == wire.Modern && era == wire.Legacy:
+		p.Remove("inputResponses").Remove("requestState")
+		return x.converse(ctx, t, p.Bytes(), bound)
+	case x.era == wire.Legacy && era == wire.Modern:
+		return x.answerFor(ctx, t, p, bound)
 	}
 	a, f := x.send(ctx, t, p.Bytes())
 	if f != nil {
@@ -123,31 +140,53 @@ func (x *exchange) forward(ctx context.Context, t *target, key, own string) ([]b
 	return x.translate(t, a, bound)
 }
 
+// upstreamEra is the era of t's upstream, as far as it is known.
+func (x *exchange) upstreamEra(t *target) wire.Era {
+	if u, ok := x.snap.Upstream(t.upstream.Name); ok && u.Era == wire.Legacy.String() {
+		return wire.Legacy
+	}
+	return wire.Modern
+}
+
 // send makes the Call for t with these parameters and waits for its answer.
 func (x *exchange) send(ctx context.Context, t *target, params []byte) (*federation.Answer, *refusal) {
+	a, err := x.g.Federation.Call(ctx, x.p, x.callOf(t, params))
+	if err != nil {
+		return nil, fromFailure(err)
+	}
+	return a, nil
+}
+
+// callOf is the Call for t with these parameters.
+func (x *exchange) callOf(t *target, params []byte) *federation.Call {
 	c := &federation.Call{
 		Upstream: t.upstream.Name, Method: x.m.Method, Params: params, Item: t.item,
 		Meta:  x.metaFor(t.upstream),
 		Agent: x.agentFor(),
-		Notify: func(method string, params []byte) {
-			if x.relays(method) {
-				x.reply.notify(method, params)
-			}
-		},
 	}
-	if token, ok := x.m.Meta.Get("progressToken"); ok {
-		c.ProgressToken = token
+	era := x.upstreamEra(t)
+	c.Notify = func(method string, params []byte) {
+		switch {
+		case !x.relays(method, era):
+		case method == "notifications/progress" && x.progress != nil && !x.progress.rises(params):
+		default:
+			x.reply.notify(method, params)
+		}
 	}
+	switch {
+	case x.era == wire.Modern && era == wire.Legacy:
+		c.Agent.Capabilities = openingCapabilities(x.caps)
+	case x.era == wire.Legacy && era == wire.Modern:
+		c.Agent.Capabilities = requestCapabilities(x.version, x.caps)
+	}
+	c.ProgressToken = x.m.ProgressToken()
 	if x.session != nil {
 		c.Ask = func(ctx context.Context, method string, params []byte) ([]byte, *wire.Error, error) {
 			return x.ask(ctx, t, method, params)
 		}
 	}
-	a, err := x.g.Federation.Call(ctx, x.p, c)
-	if err != nil {
-		return nil, fromFailure(err)
-	}
-	return a, nil
+	x.extend(t, c)
+	return c
 }
 
 // agentFor is what an upstream may know of this agent.
@@ -161,14 +200,14 @@ func (x *exchange) agentFor() federation.Agent {
 
 // relays says which notifications of an upstream reach the agent during a
 // call. Everything else is about more than this request.
-func (x *exchange) relays(method string) bool {
+func (x *exchange) relays(method string, from wire.Era) bool {
 	switch method {
 	case "notifications/progress":
 		return true
 	case "notifications/message":
 		return x.level != "" || x.era == wire.Legacy
-	case "notifications/elicitation/complete":
-		return x.era == wire.Legacy
+	case "notifications/elicitation/complete": // MCP 2026-07-28 has none
+		return x.era == wire.Legacy && from == wire.Legacy
 	}
 	return false
 }
@@ -198,32 +237,4 @@ func (x *exchange) metaFor(u *catalogs.Upstream) []byte {
 		return nil
 	}
 	return append(b, '}')
-}
-
-// stateBound is what a requestState is bound to: whoever holds it can resume
-// only this very request (MCP 2026-07-28, MRTR: requestState is
-// attacker-controlled).
-func (x *exchange) stateBound(t *target) []byte {
-	sum := sha256.Sum256(t.arguments)
-	return slices.Concat([]byte(strings.Join([]string{
-		x.p.Key(), x.endpoint, t.upstream.Name, t.method, t.name, t.exposed, "",
-	}, "\x00")), sum[:])
-}
-
-func (x *exchange) sealState(state string, bound []byte) string {
-	plain := binary.BigEndian.AppendUint64(nil, uint64(x.g.Now().Add(x.g.Limits.State).Unix()))
-	return x.g.Sealer.Seal("state", append(plain, state...), bound)
-}
-
-func (x *exchange) openState(raw, bound []byte) (string, *refusal) {
-	bad := refuse(http.StatusOK, codeInvalidParams, "request_state", "requestState is not one of this request, or has expired; call again without it")
-	token, ok := wire.Unquote(raw)
-	if !ok {
-		return "", bad
-	}
-	plain, err := x.g.Sealer.Unseal("state", token, bound)
-	if err != nil || len(plain) < 8 || int64(binary.BigEndian.Uint64(plain)) < x.g.Now().Unix() {
-		return "", bad
-	}
-	return string(plain[8:]), nil
 }

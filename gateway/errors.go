@@ -23,6 +23,7 @@ const (
 	codeHeaderMismatch  = -32020 // SEP-2243
 	codeMissingCap      = -32021 // SEP-2575
 	codeUnsupportedVers = -32022 // SEP-2575
+	codeReservedLast    = -32099 // -32020 down to here are the specification's to define (MCP 2026-07-28)
 )
 
 // JSON-RPC error codes of our own. JSON-RPC 2.0 section 5.1 reserves
@@ -127,6 +128,14 @@ func unrecorded(err error) *refusal {
 		outcome: "not_executed", reason: "unrecorded", detail: err.Error(),
 		text: "the audit log can't take records now; the request did not run, try again",
 	}
+}
+
+// unknown is unknownTarget for what t would have been.
+func (x *exchange) unknown(t *target) *refusal {
+	if t.task != nil {
+		return unknownTask()
+	}
+	return x.unknownTarget(t.kind, t.exposed)
 }
 
 // unknownTarget answers for what does not exist and for what this principal

@@ -38,6 +38,12 @@ type exchange struct {
 	level   string // log level wanted
 	session *session
 	reply   *reply
+	stands  bool // it became a stream, and is counted as one
+
+	progress *rising // nil = as the upstream sends it
+
+	tasks   bool     // the agent declares the Tasks extension
+	tasking *tasking // of a request that has to do with tasks
 
 	snap *federation.Snapshot
 
@@ -113,6 +119,7 @@ type target struct {
 
 	arguments []byte
 	responses []byte
+	task      *taskRef // of a request about a task
 
 	// check runs after the decision and before the record: what needs the
 	// target, such as Mcp-Param-* headers.
@@ -131,13 +138,13 @@ func (x *exchange) judge(ctx context.Context, t *target) *refusal {
 	var f *refusal
 	switch {
 	case !t.known:
-		f = x.unknownTarget(t.kind, t.exposed)
+		f = x.unknown(t)
 	case err != nil: // an error while deciding is a denial
 		x.g.Logger.Error("decision failed", "error", err, "decision_id", x.id)
 		d = policy.Decision{Revision: d.Revision}
 		f = &refusal{status: http.StatusOK, code: CodeDenied, outcome: "denied", reason: "decision_failed", text: "denied"}
 	case !d.Allow && d.Hidden:
-		f = x.unknownTarget(t.kind, t.exposed)
+		f = x.unknown(t)
 	case !d.Allow:
 		text := "denied"
 		if len(d.Reasons) > 0 {
@@ -153,6 +160,9 @@ func (x *exchange) judge(ctx context.Context, t *target) *refusal {
 	rec.Decision = &d
 	rec.Arguments = x.payload(t.arguments)
 	rec.Responses = x.payload(t.responses)
+	if t.task != nil {
+		t.task.about(rec, x.m.Method)
+	}
 	rec.Revisions = audit.Revisions{Policy: d.Revision, Catalog: x.snap.Revision(), Definition: req.Target.Digest}
 	if f != nil {
 		rec.Outcome, rec.Code, rec.Reason = f.outcome, f.code, f.reason
@@ -163,7 +173,7 @@ func (x *exchange) judge(ctx context.Context, t *target) *refusal {
 		if ctx.Err() != nil {
 			return fromFailure(context.Canceled)
 		}
-		x.g.Logger.Error("decision not recorded", "error", err, "decision_id", x.id)
+		x.g.unwell("decision not recorded", err, x.id)
 		return unrecorded(err)
 	}
 	return f
@@ -234,7 +244,7 @@ func (x *exchange) record(kind string, req *policy.Request) *audit.Record {
 		Format: audit.Format, Kind: kind, DecisionID: x.id, TraceID: x.trace, SpanID: x.span,
 		Time: x.start, RequestedBy: x.peer,
 		User: req.User, Client: req.Client, Grant: req.Grant, Agent: req.Agent, Source: req.Source,
-		Request: req.Request, Upstream: req.Upstream, Target: req.Target,
+		Request: req.Request, Upstream: req.Upstream, Target: recorded(req.Target),
 	}
 }
 

@@ -42,6 +42,7 @@ type Limits struct {
 	Page        int           // items of one list page: 1000
 	Record      int           // bytes of arguments kept in clear in a record: 64 KiB
 	Parked      time.Duration // a call waiting for its agent's answer: 5 min
+	ParkedCalls int           // calls of one principal that asked their agent something: 32
 	Session     time.Duration // live state of a legacy session without use: 24 h
 	SessionLife time.Duration // a legacy session in all: 7 days
 	State       time.Duration // life of a requestState: 15 min
@@ -57,6 +58,7 @@ func (l Limits) withDefaults() Limits {
 	l.Page = cmp.Or(l.Page, 1000)
 	l.Record = cmp.Or(l.Record, 64<<10)
 	l.Parked = cmp.Or(l.Parked, 5*time.Minute)
+	l.ParkedCalls = cmp.Or(l.ParkedCalls, 32)
 	l.Session = cmp.Or(l.Session, 24*time.Hour)
 	l.SessionLife = cmp.Or(l.SessionLife, 7*24*time.Hour)
 	l.State = cmp.Or(l.State, 15*time.Minute)
@@ -80,6 +82,7 @@ type Config struct {
 	Limits         Limits
 	Hosts          []string // Host values served besides loopback names
 	AllowedOrigins []string // exact origins, beside loopback and the gateway's own
+	LegacySSE      bool     // also serve agents of MCP 2024-11-05 over HTTP+SSE
 	Version        string
 }
 
@@ -91,12 +94,17 @@ type Gateway struct {
 	serverMeta []byte // raw _meta of a modern result of our own
 
 	sessions *sessions
-	hub      *hub
-	views    views
-	quota    quota
-	running  sync.WaitGroup
-	stop     context.CancelFunc
-	unwatch  func()
+	agents   sseAgents
+	parks    *parks
+	taskAsks *taskAsks
+
+	taskTable taskTable
+	hub       *hub
+	views     views
+	quota     quota
+	running   sync.WaitGroup
+	stop      context.CancelFunc
+	unwatch   func()
 }
 
 // New makes a Gateway. Close ends what it starts.
@@ -121,19 +129,23 @@ func New(c Config) (*Gateway, error) {
 	g.stop = stop
 	g.hub = newHub(g)
 	g.sessions = newSessions(ctx, g)
+	g.parks = newParks(ctx, g)
+	g.taskAsks = newTaskAsks(ctx, g)
 	g.unwatch = c.Federation.Watch(g.changed)
 	return g, nil
 }
 
 // Close ends all streams in good order; calls in flight may finish until ctx
-// ends.
+// ends, those that wait for their agent's answer are cancelled.
 func (g *Gateway) Close(ctx context.Context) error {
 	g.unwatch()
 	g.hub.closeAll()
+	g.parks.close()
+	g.taskAsks.close()
 	defer g.stop()
 	defer g.sessions.closeAll()
 	done := make(chan struct{})
-	go func() { g.running.Wait(); close(done) }()
+	go func() { g.running.Wait(); g.parks.running.Wait(); g.taskAsks.running.Wait(); close(done) }()
 	select {
 	case <-done:
 		return nil

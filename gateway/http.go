@@ -22,7 +22,7 @@ import (
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	endpoint, ok := endpointOf(r.URL.Path)
 	if !ok {
-		http.NotFound(w, r)
+		plain(w, http.StatusNotFound, "no such endpoint; use /mcp or /mcp/{upstream}")
 		return
 	}
 	// A request with both Content-Length and Transfer-Encoding shows here as
@@ -41,7 +41,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if origin != "" {
-		g.cors(w.Header(), origin)
+		g.cors(w.Header(), origin, r.Header.Get("Access-Control-Request-Headers"))
 	}
 	if r.Method == http.MethodOptions && origin != "" {
 		w.WriteHeader(http.StatusNoContent)
@@ -62,7 +62,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.delete(w, r, p, endpoint)
 	default:
 		w.Header().Set("Allow", "GET, POST, DELETE, OPTIONS")
-		plain(w, http.StatusMethodNotAllowed, "use POST, GET or DELETE")
+		g.unread(w, r, p, endpoint, refuse(http.StatusMethodNotAllowed, codeInvalidRequest, "http_method", "use POST, GET or DELETE"))
 	}
 }
 
@@ -132,13 +132,29 @@ func loopbackHost(host string) bool {
 	return loopbackName(host)
 }
 
-func (g *Gateway) cors(h http.Header, origin string) {
+// cors answers for an allowed origin; asked is what a preflight wants to send.
+// Which Mcp-Param-* there are, the tools' schemas say (SEP-2243).
+func (g *Gateway) cors(h http.Header, origin, asked string) {
 	h.Set("Access-Control-Allow-Origin", origin)
 	h.Add("Vary", "Origin")
 	h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE, OPTIONS")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Accept, Last-Event-ID, Mcp-Session-Id, Mcp-Protocol-Version, Mcp-Method, Mcp-Name, Traceparent, Tracestate")
+	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, Accept, Last-Event-ID, Mcp-Session-Id, Mcp-Protocol-Version, Mcp-Method, Mcp-Name, Traceparent, Tracestate"+mirrored(asked))
 	h.Set("Access-Control-Expose-Headers", "Mcp-Session-Id, WWW-Authenticate")
 	h.Set("Access-Control-Max-Age", "600")
+}
+
+// mirrored are the Mcp-Param-* among the headers that a preflight names, each
+// behind a comma.
+func mirrored(asked string) string {
+	var b strings.Builder
+	for name := range strings.SplitSeq(asked, ",") {
+		name = strings.ToLower(strings.TrimSpace(name))
+		rest, ok := strings.CutPrefix(name, "mcp-param-")
+		if ok && rest != "" && strings.Trim(rest, "abcdefghijklmnopqrstuvwxyz0123456789-_.") == "" {
+			b.WriteString(", " + name)
+		}
+	}
+	return b.String()
 }
 
 // plain answers before a JSON-RPC message was read.
@@ -163,21 +179,29 @@ func (g *Gateway) post(w http.ResponseWriter, r *http.Request, p *identity.Princ
 		plainCode(w, http.StatusTooManyRequests, CodeBusy, "too many requests of yours are in flight (limits.calls)")
 		return
 	}
-	defer g.quota.leave(p.Key())
+	var x *exchange
+	defer func() {
+		if x == nil || !x.stands {
+			g.quota.leave(p.Key())
+		}
+	}()
 	g.running.Add(1)
 	defer g.running.Done()
 
+	refused := func(status int, reason, text string) {
+		g.unread(w, r, p, endpoint, refuse(status, codeInvalidRequest, reason, text))
+	}
 	if ct, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";"); !strings.EqualFold(strings.TrimSpace(ct), "application/json") {
-		plain(w, http.StatusUnsupportedMediaType, "Content-Type must be application/json")
+		refused(http.StatusUnsupportedMediaType, "media_type", "Content-Type must be application/json")
 		return
 	}
 	if r.Header.Get("Content-Encoding") != "" {
-		plain(w, http.StatusUnsupportedMediaType, "Content-Encoding is not accepted; send the body as it is")
+		refused(http.StatusUnsupportedMediaType, "encoding", "Content-Encoding is not accepted; send the body as it is")
 		return
 	}
 	accept := acceptOf(r.Header)
 	if !accept.json && !accept.sse {
-		plain(w, http.StatusNotAcceptable, "Accept must name application/json, text/event-stream or both")
+		refused(http.StatusNotAcceptable, "accept", "Accept must name application/json, text/event-stream or both")
 		return
 	}
 	buf := bodies.Get().(*[]byte)
@@ -190,15 +214,29 @@ func (g *Gateway) post(w http.ResponseWriter, r *http.Request, p *identity.Princ
 	*buf = body
 	if err != nil {
 		if errors.Is(err, errTooLarge) {
+			// A client that sends all before it reads would find its connection
+			// reset instead of this answer.
+			if r.Header.Get("Expect") == "" {
+				_, _ = io.CopyN(io.Discard, r.Body, int64(g.Limits.Body))
+			}
 			w.Header().Set("Connection", "close")
-			plain(w, http.StatusRequestEntityTooLarge, "body over the limit (limits.body)")
+			refused(http.StatusRequestEntityTooLarge, "too_large", "body over the limit (limits.body)")
 			return
 		}
-		plain(w, http.StatusBadRequest, "the body could not be read")
+		refused(http.StatusBadRequest, "body", "the body could not be read")
+		return
+	}
+	if g.LegacySSE && r.URL.RawQuery != "" {
+		if token := r.URL.Query().Get(sseSession); token != "" {
+			g.postSSE(w, r, p, endpoint, token, body)
+			return
+		}
+	}
+	if wire.IsBatch(body) && g.serveBatch(w, r, p, endpoint, accept, body) {
 		return
 	}
 	m, err := wire.Parse(body, g.parse)
-	x := g.newExchange(r, p, endpoint, m)
+	x = g.newExchange(r, p, endpoint, m)
 	if err != nil {
 		x.refuseParse(w, err)
 		return
@@ -221,12 +259,16 @@ func (g *Gateway) post(w http.ResponseWriter, r *http.Request, p *identity.Princ
 
 // get serves the legacy GET stream. MCP 2026-07-28 has none: 405.
 func (g *Gateway) get(w http.ResponseWriter, r *http.Request, p *identity.Principal, endpoint string) {
+	if g.asksForSSE(r) {
+		g.serveSSE(w, r, p, endpoint)
+		return
+	}
 	s, ok := g.sessionOf(w, r, p, endpoint)
 	if !ok {
 		return
 	}
 	if !acceptOf(r.Header).sse {
-		plain(w, http.StatusNotAcceptable, "Accept must name text/event-stream")
+		g.unread(w, r, p, endpoint, refuse(http.StatusNotAcceptable, codeInvalidRequest, "accept", "Accept must name text/event-stream"))
 		return
 	}
 	g.running.Add(1)
@@ -240,7 +282,7 @@ func (g *Gateway) delete(w http.ResponseWriter, r *http.Request, p *identity.Pri
 		return
 	}
 	if err := g.sessions.delete(r.Context(), p, endpoint, r.Header.Get("Mcp-Session-Id")); err != nil {
-		g.noSession(w, err)
+		g.noSession(w, r, p, endpoint, err)
 		return
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -248,9 +290,9 @@ func (g *Gateway) delete(w http.ResponseWriter, r *http.Request, p *identity.Pri
 
 // noSession answers when a session can't be had: it is not there, or the store
 // can't say whether it was deleted, which is no permission to go on.
-func (g *Gateway) noSession(w http.ResponseWriter, err error) {
+func (g *Gateway) noSession(w http.ResponseWriter, r *http.Request, p *identity.Principal, endpoint string, err error) {
 	if errors.Is(err, errNoSession) {
-		plain(w, http.StatusNotFound, "no such session; send initialize again")
+		g.unread(w, r, p, endpoint, refuse(http.StatusNotFound, codeInvalidRequest, "unknown_session", "no such session; send initialize again"))
 		return
 	}
 	g.Logger.Error("session not found out", "error", err)
@@ -263,12 +305,16 @@ func (g *Gateway) sessionOf(w http.ResponseWriter, r *http.Request, p *identity.
 	token := r.Header.Get("Mcp-Session-Id")
 	if era, _, _ := wire.EraOf(r.Header, nil); era == wire.Modern || token == "" {
 		w.Header().Set("Allow", "POST")
-		plain(w, http.StatusMethodNotAllowed, "there is no session here; use POST (a legacy session needs Mcp-Session-Id)")
+		g.unread(w, r, p, endpoint, refuse(http.StatusMethodNotAllowed, codeInvalidRequest, "no_session", "there is no session here; use POST (a legacy session needs Mcp-Session-Id)"))
+		return nil, false
+	}
+	if len(r.Header.Values("Mcp-Session-Id")) > 1 { // readers differ in which one they take
+		g.unread(w, r, p, endpoint, refuse(http.StatusBadRequest, codeInvalidRequest, "two_sessions", "Mcp-Session-Id is sent more than once"))
 		return nil, false
 	}
 	s, err := g.sessions.open(r.Context(), p, endpoint, token)
 	if err != nil {
-		g.noSession(w, err)
+		g.noSession(w, r, p, endpoint, err)
 		return nil, false
 	}
 	return s, true

@@ -52,6 +52,11 @@ func (x *exchange) serveLegacy(w http.ResponseWriter, r *http.Request) {
 	defer release()
 	x.reply = newReply(w, r, replyOptions{json: x.accept.json, sse: x.accept.sse, session: x.session, keepAlive: x.g.Limits.KeepAlive})
 	defer x.reply.close()
+	x.runLegacy(ctx)
+}
+
+// runLegacy answers a request of a session, once it has its reply.
+func (x *exchange) runLegacy(ctx context.Context) {
 	switch x.m.Method {
 	case "tools/list":
 		x.list(ctx, federation.Tool)
@@ -68,6 +73,9 @@ func (x *exchange) serveLegacy(w http.ResponseWriter, r *http.Request) {
 
 // openSession finds the session that the request belongs to.
 func (x *exchange) openSession(r *http.Request) *refusal {
+	if len(r.Header.Values("Mcp-Session-Id")) > 1 {
+		return refuse(http.StatusBadRequest, codeInvalidRequest, "two_sessions", "Mcp-Session-Id is sent more than once")
+	}
 	token := r.Header.Get("Mcp-Session-Id")
 	if token == "" {
 		return refuse(http.StatusBadRequest, codeInvalidRequest, "no_session", "Mcp-Session-Id is missing; send initialize first")
@@ -98,6 +106,10 @@ func (x *exchange) legacyMethod(ctx context.Context) ([]byte, *refusal) {
 		return x.complete(ctx)
 	case "logging/setLevel":
 		return x.setLevel()
+	case "tasks/get", "tasks/result", "tasks/cancel":
+		return x.taskLegacy(ctx)
+	case "tasks/list":
+		return x.listTasks(ctx)
 	case "resources/subscribe":
 		return x.subscribe(ctx)
 	case "resources/unsubscribe":
@@ -106,12 +118,17 @@ func (x *exchange) legacyMethod(ctx context.Context) ([]byte, *refusal) {
 	return nil, x.noMethod()
 }
 
-// legacyNotification acts on what the agent tells: cancellation. The rest
-// (initialized, progress, roots/list_changed) needs nothing from us.
+// legacyNotification acts on what the agent tells: cancellation, and changed
+// roots. The rest (initialized, progress) needs nothing from us.
 func (x *exchange) legacyNotification() {
-	if x.m.Method == "notifications/cancelled" {
+	switch x.m.Method {
+	case "notifications/cancelled":
 		if id, ok := x.m.Params.Get("requestId"); ok {
 			x.session.cancelled(id)
+		}
+	case "notifications/roots/list_changed":
+		for _, u := range x.upstreams() {
+			x.g.Federation.RootsChanged(x.p, u.Config.Name)
 		}
 	}
 }

@@ -94,6 +94,19 @@ func (x *exchange) capabilities() []byte {
 	if x.offers("resources") {
 		add(`"resources":{"subscribe":true,"listChanged":true}`)
 	}
+	apps, tasks := x.offeredApps(), x.offersTasks()
+	if x.era == wire.Modern && tasks {
+		add(`"extensions":{"` + tasksExtension + `":{}`)
+		if apps != nil {
+			add(`"` + appsExtension + `":` + string(apps))
+		}
+		b = append(b, '}')
+	} else if apps != nil {
+		add(`"extensions":{"` + appsExtension + `":` + string(apps) + `}`)
+	}
+	if x.era == wire.Legacy && tasks {
+		add(`"tasks":{"list":{},"cancel":{},"requests":{"tools":{"call":{}}}}`)
+	}
 	if x.offers("tools") {
 		add(`"tools":{"listChanged":true}`)
 	}
@@ -231,7 +244,11 @@ func relayed(capabilities []byte) []byte {
 	if err != nil {
 		return []byte("{}")
 	}
-	return wire.NewPatch(o).Remove("tasks").Remove("extensions").Bytes()
+	p := wire.NewPatch(o).Remove("tasks").Remove("extensions")
+	if extensions := relayedExtensions(o); extensions != nil {
+		p.Set("extensions", extensions)
+	}
+	return p.Bytes()
 }
 
 // noMethod answers for a method that this endpoint does not have: MCP

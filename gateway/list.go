@@ -54,9 +54,9 @@ func (x *exchange) list(ctx context.Context, k federation.Kind) {
 	}
 	var body []byte
 	if len(items) == len(list.items) {
-		body = list.all(x.endpoint)
+		body = v.encoded(k, x.endpoint, x.version)
 	} else {
-		body = join(items, x.endpoint)
+		body = v.page(k, x.endpoint, x.version, first, len(items))
 	}
 	if f := x.recordList(ctx, k, list, len(items)); f != nil {
 		x.answer(nil, f)
@@ -99,7 +99,7 @@ func (x *exchange) recordList(ctx context.Context, k federation.Kind, list *visi
 	err := x.g.Audit.Append(ctx, rec)
 	x.metrics.Record = x.g.Now().Sub(began).Microseconds()
 	if err != nil {
-		x.g.Logger.Error("list not recorded", "error", err, "decision_id", x.id)
+		x.g.unwell("list not recorded", err, x.id)
 		return unrecorded(err)
 	}
 	return nil

@@ -15,6 +15,7 @@ type listening struct {
 	wants  changes
 	honour []byte // raw: the filter as acknowledged
 	uris   []*target
+	tasks  []*target
 }
 
 // listenURIs bounds the resources of one stream.
@@ -35,6 +36,8 @@ func (x *exchange) listen(ctx context.Context) {
 		return
 	}
 	defer x.g.hub.leave(x.p.Key())
+	x.stands = true
+	x.g.quota.leave(x.p.Key()) // a stream is no call: they have limits of their own
 	l, f := x.listening(ctx)
 	if f != nil {
 		x.answer(nil, f)
@@ -136,6 +139,13 @@ func (x *exchange) listening(ctx context.Context) (*listening, *refusal) {
 		}
 		add("resourceSubscriptions", string(append(honoured, ']')))
 	}
+	tasks, ids, f := x.listenedTasks(ctx, filter)
+	if f != nil {
+		return nil, f
+	}
+	if l.tasks = tasks; ids != nil {
+		add("taskIds", string(ids))
+	}
 	l.honour = append(b, '}')
 	return l, nil
 }
@@ -170,6 +180,7 @@ func (x *exchange) stand(ctx context.Context, l *listening, out *listener, follo
 		})
 		waits.Go(func() { wait(bounded, ready) })
 	}
+	x.standTasks(ctx, bounded, l.tasks, out, followers, &waits)
 	waits.Wait()
 }
 

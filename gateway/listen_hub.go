@@ -32,9 +32,13 @@ const (
 	// changeNames bounds the upstreams that are remembered for one change.
 	changeNames = 8
 
-	// changeInterval is the least time between two equal notifications to one
-	// listener: an upstream that flaps does not make its agents list in a loop.
-	changeInterval = 100 * time.Millisecond
+	// changeInterval is the least time between two notifications to one
+	// listener that the same list changed: an upstream that flaps does not make
+	// its agents list in a loop.
+	changeInterval = time.Second
+
+	// flushInterval is the least time between two batches of other messages.
+	flushInterval = 100 * time.Millisecond
 
 	// queueBytes bounds what waits for one slow listener beside list changes;
 	// the oldest go first.
@@ -205,8 +209,8 @@ func (l *listener) due(wake chan struct{}, now time.Time) (changed []change, mes
 	if n := len(l.wakes); n == 0 || l.wakes[n-1] != wake {
 		return nil, nil, wait
 	}
-	later := func(last time.Time) bool {
-		d := changeInterval - now.Sub(last)
+	later := func(last time.Time, interval time.Duration) bool {
+		d := interval - now.Sub(last)
 		if d <= 0 {
 			return false
 		}
@@ -216,12 +220,12 @@ func (l *listener) due(wake chan struct{}, now time.Time) (changed []change, mes
 		return true
 	}
 	for i := range l.pending {
-		if p := &l.pending[i]; p.set && !later(p.sent) {
+		if p := &l.pending[i]; p.set && !later(p.sent, changeInterval) {
 			changed = append(changed, change{changeMethods[i], p.upstreams})
 			*p = pendingChange{sent: now}
 		}
 	}
-	if len(l.queue) > 0 && !later(l.flushed) {
+	if len(l.queue) > 0 && !later(l.flushed, flushInterval) {
 		messages, l.queue, l.queued, l.flushed = l.queue, nil, 0, now
 	}
 	return changed, messages, wait

@@ -62,6 +62,8 @@ func (x *exchange) modernMethod(ctx context.Context) ([]byte, *refusal) {
 		return x.readResource(ctx)
 	case "completion/complete":
 		return x.complete(ctx)
+	case "tasks/get", "tasks/update", "tasks/cancel":
+		return x.taskModern(ctx)
 	}
 	return nil, x.noMethod()
 }
@@ -97,7 +99,7 @@ func (x *exchange) checkModern() *refusal {
 		if !ok || caps[0] != '{' {
 			return refuse(http.StatusBadRequest, codeInvalidParams, "meta", "params._meta[\""+wire.MetaCapabilities+"\"] must be an object")
 		}
-		x.caps = relayed(caps)
+		x.caps, x.tasks = relayed(caps), declaresTasks(caps)
 	} else if !ok {
 		version = x.version
 	}

@@ -23,6 +23,14 @@ type replyOptions struct {
 	json, sse bool          // what the agent accepts
 	session   *session      // legacy: streams are the session's, and resumable; nil in the modern era
 	keepAlive time.Duration // until a quiet call turns into a stream, and between comments; 0 = never
+	to        outbox        // nil = the HTTP answer is this reply's own
+}
+
+// outbox takes what a reply has to say that has no HTTP answer to itself: one
+// of a batch, or one to an agent over HTTP+SSE.
+type outbox interface {
+	send(message []byte) error // before the response; errors as those of reply.send
+	finish(response []byte)    // called once; empty = there is none
 }
 
 // reply is where the answer to one POSTed request goes: one JSON document
@@ -101,6 +109,9 @@ func (rp *reply) send(message []byte) error {
 	if rp.done {
 		return errStreamEnded
 	}
+	if rp.opts.to != nil {
+		return rp.opts.to.send(message)
+	}
 	rp.open()
 	return rp.stream.send(message, false)
 }
@@ -136,6 +147,10 @@ func (rp *reply) finishParts(status int, header http.Header, parts ...[]byte) {
 		return
 	}
 	rp.stop()
+	if rp.opts.to != nil {
+		rp.opts.to.finish(bytes.Join(parts, nil))
+		return
+	}
 	// Errors are JSON for everybody: HTTP clients read their status first.
 	if rp.stream == nil && status == http.StatusOK && !rp.opts.json && rp.opts.sse && len(parts) > 0 {
 		maps.Copy(rp.w.Header(), header)
@@ -149,6 +164,31 @@ func (rp *reply) finishParts(status int, header http.Header, parts ...[]byte) {
 		}
 		return
 	}
+	rp.document(status, header, parts...)
+}
+
+// finishAll is finish for the responses of a batch: one array, or the last
+// events of the stream.
+func (rp *reply) finishAll(responses [][]byte) {
+	rp.mu.Lock()
+	defer rp.mu.Unlock()
+	if rp.done || len(responses) == 0 {
+		return // close does the rest
+	}
+	rp.stop()
+	if rp.stream == nil && rp.opts.json {
+		rp.document(http.StatusOK, noStore, []byte{'['}, bytes.Join(responses, []byte{','}), []byte{']'})
+		return
+	}
+	rp.open()
+	for _, r := range responses {
+		_ = rp.stream.send(r, false) // who hung up gets nothing more, or resumes
+	}
+	rp.stream.end()
+}
+
+// document answers with one JSON document in pieces. It needs mu.
+func (rp *reply) document(status int, header http.Header, parts ...[]byte) {
 	h := rp.w.Header()
 	maps.Copy(h, header)
 	if len(parts) == 0 {
@@ -173,7 +213,9 @@ func (rp *reply) finishParts(status int, header http.Header, parts ...[]byte) {
 }
 
 // close ends the reply without a response, as after a cancellation, of which
-// MCP 2026-07-28 says that nothing more is sent. After finish it does nothing.
+// MCP 2026-07-28 says that nothing more is sent. Where nothing was sent at all,
+// that is a stream without events: clients read the Content-Type of an answer
+// first. After finish it does nothing.
 func (rp *reply) close() {
 	rp.mu.Lock()
 	defer rp.mu.Unlock()
@@ -181,8 +223,13 @@ func (rp *reply) close() {
 		return
 	}
 	rp.stop()
-	if rp.stream != nil {
+	switch {
+	case rp.opts.to != nil:
+		rp.opts.to.finish(nil)
+	case rp.stream != nil:
 		rp.stream.end()
+	case rp.opts.sse:
+		openSink(rp.w, rp.r) // without a priming event: there is nothing to come back for
 	}
 }
 

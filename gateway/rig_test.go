@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -35,9 +36,19 @@ type upstream struct {
 	// write to w itself and return "".
 	call func(w http.ResponseWriter, r *http.Request, m *wire.Message) string
 
+	// more are further members of its capabilities, after a comma.
+	more string
+	// version is what it says to initialize; "" = 2025-11-25.
+	version string
+	// get serves the GET stream of a legacy upstream, listen what a modern one
+	// says on a listen stream after its acknowledgement; nil = nothing.
+	get    http.HandlerFunc
+	listen func(w http.ResponseWriter, r *http.Request, id string)
+
 	*httptest.Server
-	mu   sync.Mutex
-	hits []hit
+	mu      sync.Mutex
+	hits    []hit
+	waiting map[string]chan *wire.Message // for responses, by our request id
 }
 
 type hit struct {
@@ -58,7 +69,11 @@ func newUpstream(t testing.TB, era wire.Era) *upstream {
 }
 
 func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
-	if r.Method == http.MethodGet {
+	if r.Method == http.MethodGet && u.get != nil {
+		u.get(w, r)
+		return
+	}
+	if r.Method != http.MethodPost {
 		w.WriteHeader(http.StatusMethodNotAllowed)
 		return
 	}
@@ -70,19 +85,23 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	u.mu.Lock()
 	u.hits = append(u.hits, hit{m.Method, r.Header.Clone(), string(body)})
+	if c := u.waiting[string(m.ID)]; c != nil && m.Kind == wire.Response {
+		delete(u.waiting, string(m.ID))
+		c <- m
+	}
 	u.mu.Unlock()
 	if m.Kind != wire.Request {
 		w.WriteHeader(http.StatusAccepted)
 		return
 	}
-	capabilities := `{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{}}`
+	capabilities := `{"tools":{"listChanged":true},"prompts":{},"resources":{"subscribe":true},"completions":{},"logging":{}` + u.more + `}`
 	var result string
 	switch {
 	case u.era == wire.Modern && m.Method == "server/discover":
 		result = `{"resultType":"complete","supportedVersions":["2026-07-28"],"capabilities":` + capabilities + `,"ttlMs":60000,"cacheScope":"public"}`
 	case u.era == wire.Legacy && m.Method == "initialize":
 		w.Header().Set("Mcp-Session-Id", "s1")
-		result = `{"protocolVersion":"2025-11-25","capabilities":` + capabilities + `,"serverInfo":{"name":"scripted","version":"1"}}`
+		result = `{"protocolVersion":"` + cmp.Or(u.version, "2025-11-25") + `","capabilities":` + capabilities + `,"serverInfo":{"name":"scripted","version":"1"}}`
 	case u.era == wire.Legacy && (m.Method == "server/discover" || r.Header.Get("Mcp-Session-Id") == ""):
 		w.WriteHeader(http.StatusBadRequest)
 		return
@@ -91,6 +110,9 @@ func (u *upstream) serve(w http.ResponseWriter, r *http.Request) {
 		w.Write(wire.AppendEvent(nil, "", wire.AppendNotification(nil, "notifications/subscriptions/acknowledged",
 			[]byte(`{"_meta":{"io.modelcontextprotocol/subscriptionId":`+string(m.ID)+`},"notifications":{"toolsListChanged":true}}`))))
 		w.(http.Flusher).Flush()
+		if u.listen != nil {
+			u.listen(w, r, string(m.ID))
+		}
 		<-r.Context().Done()
 		return
 	case m.Method == "tools/list":
@@ -118,6 +140,27 @@ func (u *upstream) reset() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.hits = nil
+}
+
+// emit writes messages to an event stream, which it begins if need be.
+func emit(w http.ResponseWriter, messages ...string) {
+	w.Header().Set("Content-Type", "text/event-stream")
+	for _, m := range messages {
+		w.Write(wire.AppendEvent(nil, "", []byte(m)))
+	}
+	w.(http.Flusher).Flush()
+}
+
+// expects lets reply wait for the response to a request of the upstream's own.
+func (u *upstream) expects(id string) (reply chan *wire.Message) {
+	reply = make(chan *wire.Message, 1)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.waiting == nil {
+		u.waiting = make(map[string]chan *wire.Message)
+	}
+	u.waiting[id] = reply
+	return reply
 }
 
 // calls are the recorded requests of a method.
@@ -319,7 +362,7 @@ func modernHeaders(method, params string) []string {
 	if err != nil {
 		return h
 	}
-	for _, key := range []string{"name", "uri"} {
+	for _, key := range []string{"name", "uri", "taskId"} {
 		if v, ok := o.String(key); ok {
 			h = append(h, "Mcp-Name", v)
 		}

@@ -77,7 +77,7 @@ func cutField(b []byte) (field, rest []byte, ok bool) {
 }
 
 // relayedCapabilities are those of an agent that the gateway acts upon.
-var relayedCapabilities = [...]string{"elicitation", "roots", "sampling", "tasks"}
+var relayedCapabilities = [...]string{"elicitation", "roots", "sampling", "extensions"}
 
 // reduceCapabilities bounds what a token carries of an agent's capabilities:
 // large ones lose what the gateway does not relay anyway, and then detail.

@@ -72,6 +72,7 @@ func (k *sink) write(b []byte) error {
 // for concurrent use; the order of events is the order of send.
 type stream struct {
 	name string  // unique in its session; "" in the modern era
+	kind string  // of its events, for agents that don't know the default; "" = not said
 	box  *replay // where events are kept; nil in the modern era
 	get  bool    // a GET stream, which ends with its session only
 
@@ -113,7 +114,11 @@ func (st *stream) send(message []byte, final bool) error {
 	if st.box != nil {
 		id = st.name + "-" + strconv.FormatUint(st.last, 10)
 	}
-	frame := wire.AppendEvent(make([]byte, 0, len(message)+len(id)+16), id, message)
+	frame := make([]byte, 0, len(message)+len(id)+32)
+	if st.kind != "" {
+		frame = append(append(append(frame, "event: "...), st.kind...), '\n')
+	}
+	frame = wire.AppendEvent(frame, id, message)
 	if st.box != nil {
 		st.box.keep(st, st.last, frame)
 	}

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -27,8 +28,14 @@ type visible struct {
 	hidden map[*federation.Item]struct{}
 	digest string // of the exposed names shown
 
+	shapes [forms]shape
+}
+
+// shape is a list in one form, encoded once for the view.
+type shape struct {
 	once   sync.Once
-	joined []byte // the items' definitions, comma-separated
+	items  [][]byte // of visible.items, in their order; nil in formOwn
+	joined []byte   // comma-separated
 }
 
 func (v *visible) shows(i *federation.Item) bool {
@@ -115,24 +122,48 @@ func (g *Gateway) judgeList(ctx context.Context, p *identity.Principal, endpoint
 	return nil
 }
 
-// all is the whole list, encoded once for the view.
-func (v *visible) all(endpoint string) []byte {
-	v.once.Do(func() { v.joined = join(v.items, endpoint) })
-	return v.joined
+// encoded is one of the view's lists, all of it, for agents of a protocol
+// revision. An item of an upstream of that revision or an older one is as its
+// upstream gave it.
+func (v *view) encoded(k federation.Kind, endpoint, version string) []byte {
+	return v.shape(k, endpoint, formOf(version)).joined
+}
+
+// page is encoded for count items from first on.
+func (v *view) page(k federation.Kind, endpoint, version string, first, count int) []byte {
+	f := formOf(version)
+	if f != formOwn {
+		return join(v.shape(k, endpoint, f).items[first : first+count])
+	}
+	items := make([][]byte, count)
+	for n := range items {
+		items[n] = v.lists[k].items[first+n].BytesAt(endpoint)
+	}
+	return join(items)
+}
+
+func (v *view) shape(k federation.Kind, endpoint string, f form) *shape {
+	list := &v.lists[k]
+	s := &list.shapes[f]
+	s.once.Do(func() {
+		items := make([][]byte, len(list.items))
+		for n, i := range list.items {
+			as := f
+			if u, _ := v.snap.Upstream(i.Upstream.Name); !older(newest[f], u.Version) {
+				as = formOwn
+			}
+			items[n] = fitItem(i, endpoint, as)
+			if as == form2511 && k == federation.Tool {
+				items[n] = withTaskSupport(v.snap, i, items[n])
+			}
+		}
+		s.joined = join(items)
+		if f != formOwn {
+			s.items = items
+		}
+	})
+	return s
 }
 
 // join splices definitions into the inside of a JSON array.
-func join(items []*federation.Item, endpoint string) []byte {
-	size := 0
-	for _, i := range items {
-		size += len(i.BytesAt(endpoint)) + 1
-	}
-	b := make([]byte, 0, size)
-	for n, i := range items {
-		if n > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, i.BytesAt(endpoint)...)
-	}
-	return b
-}
+func join(items [][]byte) []byte { return bytes.Join(items, []byte{','}) }

@@ -1,0 +1,113 @@
+package gateway
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ostiary/ostiary/federation"
+	"github.com/ostiary/ostiary/gateway/wire"
+)
+
+// What no gateway can carry between the eras fails, or is dropped, in a way
+// that both sides understand.
+func TestImpossible(t *testing.T) {
+	t.Run("a request of a legacy upstream that belongs to no call", func(t *testing.T) {
+		u := newUpstream(t, wire.Legacy)
+		send := u.notices()
+		r := newRig(t, map[string]*upstream{"up": u})
+		for _, era := range []wire.Era{wire.Modern, wire.Legacy} {
+			k := r.talk(era, "2025-11-25", everyCapability)
+			k.call("tools/call", `"name":"up__echo"`) // opens the connection
+			for _, q := range []inputRequest{{"51", "elicitation/create", []byte(formParams)}, {"52", "sampling/createMessage", []byte(`{"messages":[]}`)}, {"53", "roots/list", []byte(`{}`)}} {
+				reply := u.expects(q.key)
+				send <- string(wire.AppendRequest(nil, []byte(q.key), q.method, q.params))
+				select {
+				case m := <-reply:
+					// -32601 where the stream is that of the gateway's own
+					// connection, which declared nothing.
+					if m.Error == nil || m.Error.Code != codeInvalidParams && m.Error.Code != codeMethodNotFound {
+						t.Errorf("%v, %s: %s", era, q.method, said(m))
+					}
+				case <-time.After(5 * time.Second):
+					t.Fatalf("%s was not answered", q.method)
+				}
+			}
+			if len(k.asked) != 0 {
+				t.Errorf("the agent was asked %s", k.asked)
+			}
+		}
+	})
+
+	t.Run("a log message of a legacy upstream that belongs to no call", func(t *testing.T) {
+		u := newUpstream(t, wire.Legacy)
+		u.extra["logging/setLevel"] = `{}`
+		send := u.notices()
+		r := newRig(t, map[string]*upstream{"up": u})
+		k := r.talk(wire.Modern, "", everyCapability)
+		k.meta = `"io.modelcontextprotocol/logLevel":"debug"`
+		k.call("tools/call", `"name":"up__echo"`)
+		k.meta = ""
+		events := k.watch(t, `"toolsListChanged":true`)
+		for range 4 { // there are two streams, the principal's and the gateway's own
+			send <- `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":"stray"}}`
+		}
+		until(t, "they are sent", func() bool { return len(send) == 0 })
+		time.Sleep(20 * time.Millisecond) // for what must not come
+		r.g.changed(federation.Change{Upstream: "up", Kinds: [4]bool{federation.Tool: true}})
+		for !strings.Contains(hear(t, events, "jsonrpc"), "list_changed") {
+			t.Error("a stray log message reached a listen stream")
+		}
+	})
+
+	t.Run("a page's completion, for an agent or from an upstream that has no word for it", func(t *testing.T) {
+		for _, c := range combinations {
+			u := newUpstream(t, c.ups)
+			u.call = func(w http.ResponseWriter, _ *http.Request, m *wire.Message) string {
+				result := textResult("done")
+				if u.era == wire.Modern {
+					result = `{"resultType":"complete",` + result[1:]
+				}
+				emit(w, `{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"e"}}`, string(wire.AppendResult(nil, m.ID, []byte(result))))
+				return ""
+			}
+			k := newRig(t, map[string]*upstream{"up": u}).talk(c.agent, "2025-11-25", everyCapability)
+			k.call("tools/call", `"name":"up__echo"`)
+			if relayed := len(k.notes) == 1; relayed != (c.name == "LL") {
+				t.Errorf("%s: %q", c.name, k.notes)
+			}
+		}
+	})
+
+	t.Run("knowing what became of a call whose stream was lost", func(t *testing.T) {
+		for _, c := range combinations {
+			u := newUpstream(t, c.ups)
+			u.call = func(w http.ResponseWriter, _ *http.Request, m *wire.Message) string {
+				emit(w)
+				panic(http.ErrAbortHandler)
+			}
+			k := newRig(t, map[string]*upstream{"up": u}).talk(c.agent, "2025-11-25", everyCapability)
+			m := k.call("tools/call", `"name":"up__echo"`)
+			if m.Error == nil || m.Error.Code != CodeUnknown || !strings.Contains(m.Error.Message, "not known whether the request ran") {
+				t.Errorf("%s: %s", c.name, said(m))
+			}
+			if n := len(u.calls("tools/call")); n != 1 {
+				t.Errorf("%s: the call was made %d times", c.name, n)
+			}
+		}
+	})
+
+	t.Run("a result of a type that nobody declared", func(t *testing.T) {
+		for _, c := range []combination{combinations[0], combinations[2]} {
+			u := newUpstream(t, c.ups)
+			u.call = func(http.ResponseWriter, *http.Request, *wire.Message) string {
+				return `{"resultType":"com.example/later","content":[]}`
+			}
+			k := newRig(t, map[string]*upstream{"up": u}).talk(c.agent, "2025-11-25", everyCapability)
+			if m := k.call("tools/call", `"name":"up__echo"`); m.Error == nil || m.Error.Code != CodeBadAnswer {
+				t.Errorf("%s: %s", c.name, said(m))
+			}
+		}
+	})
+}
