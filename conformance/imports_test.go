@@ -61,6 +61,7 @@ var rooms = []room{
 	{name: "conformance", imports: "conformance/cases"},
 	{name: "conformance/cases"},
 	{name: "conformance/hello"},
+	{name: "conformance/taskserver"},
 }
 
 // library is code of others and the doors it may come in by.

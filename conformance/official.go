@@ -34,6 +34,10 @@ type OfficialOptions struct {
 	// upstream, instead of /mcp/{upstream}.
 	Merged bool
 
+	// Crossed runs each revision's set through the upstream of the other era,
+	// through the gateway alone. What is to pass then, Differences says.
+	Crossed bool
+
 	// Repeat runs everything so many times and asks for the same result each
 	// time; 0 is 1.
 	Repeat int
@@ -55,6 +59,9 @@ func Official(ctx context.Context, o OfficialOptions) (Report, error) {
 	}
 	if o.Gateway != "" && !o.Merged && !strings.Contains(o.Gateway, "{upstream}") {
 		return Report{}, fmt.Errorf("conformance: gateway %q lacks {upstream}; for example http://localhost:8080/mcp/{upstream}", o.Gateway)
+	}
+	if o.Crossed && o.Merged {
+		return Report{}, errors.New("conformance: crossed and merged don't go together; run one after the other")
 	}
 	if o.Log == nil {
 		o.Log = io.Discard
@@ -126,6 +133,10 @@ func official(ctx context.Context, o OfficialOptions, t *tools) (_ Report, err e
 		}
 	}
 
+	if o.Crossed {
+		through = map[string]string{legacy: through[crossed(legacy)], modern: through[crossed(modern)]}
+		clear(direct)
+	}
 	var report Report
 	for n := range max(o.Repeat, 1) {
 		for _, r := range revisions {

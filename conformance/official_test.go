@@ -244,6 +244,7 @@ func TestOfficialRefusesWhatItCannotRun(t *testing.T) {
 		want string
 	}{
 		"no gateway at all":         {OfficialOptions{}, "neither a program nor a gateway"},
+		"crossed and merged":        {OfficialOptions{Program: "x", Crossed: true, Merged: true}, "don't go together"},
 		"a gateway for one of both": {OfficialOptions{Gateway: "http://localhost:1/mcp"}, "lacks {upstream}"},
 	} {
 		if _, err := Official(t.Context(), tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {

@@ -102,6 +102,20 @@ func startFixture(ctx context.Context, program string, r revision) (*process, er
 // startGateway runs ostiary with these upstreams (name → URL), signed in to by
 // nobody, and waits until each endpoint lists a tool of this name.
 func startGateway(ctx context.Context, program, dir string, merged bool, upstreams map[string]string, tool string) (*process, error) {
+	var endpoints []string
+	for name := range upstreams {
+		endpoint := "/mcp"
+		if !merged {
+			endpoint += "/" + name
+		}
+		endpoints = append(endpoints, endpoint)
+	}
+	return startWith(ctx, program, dir, catalog(upstreams, merged), endpoints, tool)
+}
+
+// startWith runs ostiary with this catalog file, and waits until each endpoint
+// lists a tool of this name.
+func startWith(ctx context.Context, program, dir string, catalog []byte, endpoints []string, tool string) (*process, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -110,7 +124,7 @@ func startGateway(ctx context.Context, program, dir string, merged bool, upstrea
 	if err := os.MkdirAll(catalogs, 0o755); err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(filepath.Join(catalogs, "conformance.yaml"), catalog(upstreams, merged), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(catalogs, "conformance.yaml"), catalog, 0o644); err != nil {
 		return nil, err
 	}
 	p, err := start(ctx, "ostiary", addr, program, "serve", "--no-auth", "--listen", addr,
@@ -118,11 +132,8 @@ func startGateway(ctx context.Context, program, dir string, merged bool, upstrea
 	if err != nil {
 		return nil, err
 	}
-	for name := range upstreams {
-		url := "http://" + addr + "/mcp"
-		if !merged {
-			url += "/" + name
-		}
+	for _, endpoint := range endpoints {
+		url := "http://" + addr + endpoint
 		if err := p.wait(ctx, func() error { return lists(ctx, url, tool) }); err != nil {
 			p.stop()
 			return nil, fmt.Errorf("%s: %w", url, err)

@@ -1,14 +1,18 @@
 package cases
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // fake is a tiny gateway: it relays /mcp/recorder to a Recorder and records
@@ -18,8 +22,11 @@ type fake struct {
 	mu       sync.Mutex
 	records  []map[string]any
 
-	refuse  string // bodies with this text are refused
-	rewrite func(body string) string
+	refuse     string // bodies with this text are refused
+	rewrite    func(body string) string
+	copies     int    // records of each request that is not the harness's question for life
+	unfinished bool   // records say nothing of how it ended
+	log        string // what it says it logged
 }
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -29,10 +36,16 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	text := string(body)
-	if f.refuse != "" && strings.Contains(text, f.refuse) {
-		f.mu.Lock()
-		f.records = append(f.records, map[string]any{"reason": "ambiguous_json", "depth": map[string]any{"n": 1.0}})
-		f.mu.Unlock()
+	kind, outcome, reason := "decision", "ok", ""
+	if strings.Contains(text, "server/discover") {
+		kind, outcome = "lifecycle", ""
+	}
+	refused := f.refuse != "" && strings.Contains(text, f.refuse)
+	if refused {
+		outcome, reason = "refused", "ambiguous_json"
+	}
+	f.record(r, kind, outcome, reason)
+	if refused {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprint(w, `{"jsonrpc":"2.0","id":1,"error":{"code":-32600,"message":"refused"}}`)
@@ -43,13 +56,37 @@ func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	relayed := r.Clone(r.Context())
 	relayed.Body = io.NopCloser(strings.NewReader(text))
+	relayed.ContentLength = int64(len(text))
+	relayed.URL.Path = strings.TrimPrefix(r.URL.Path, "/mcp")
 	f.upstream.ServeHTTP(w, relayed)
 }
 
-func (f *fake) Records() []map[string]any {
+// record writes as many records of a request as the fake is said to.
+func (f *fake) record(r *http.Request, kind, outcome, reason string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return append([]map[string]any(nil), f.records...)
+	copies := 1
+	if kind == "decision" {
+		copies = cmp.Or(f.copies, 1)
+	}
+	for range copies {
+		m := map[string]any{"kind": kind, "decision_id": strconv.Itoa(len(f.records)), "depth": map[string]any{"n": json.Number("1")}, "request": map[string]any{"endpoint": r.URL.Path}}
+		for key, value := range map[string]string{"outcome": outcome, "reason": reason} {
+			if value != "" && (key != "outcome" || !f.unfinished) {
+				m[key] = value
+			}
+		}
+		if trace := r.Header.Get("Traceparent"); trace != "" {
+			m["trace_id"] = trace[3:35]
+		}
+		f.records = append(f.records, m)
+	}
+}
+
+func (f *fake) Records(time.Time) ([]map[string]any, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.records), nil
 }
 
 // check runs one case text against a fake and returns all problems.
@@ -61,7 +98,7 @@ func check(t *testing.T, f *fake, text string) []string {
 	}
 	server := httptest.NewServer(f)
 	defer server.Close()
-	results, err := c.Check(t.Context(), Target{URL: server.URL, Upstream: &f.upstream, Records: f.Records})
+	results, err := c.Check(t.Context(), Target{URL: server.URL, Upstream: &f.upstream, Records: f.Records, Log: func() string { return f.log }, patience: time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +119,7 @@ func TestARightTargetHasNoProblems(t *testing.T) {
 			`{"jsonrpc":"2.0","id":"$SESSION","method":"ping"}` + "\n-- expect --\nstatus 200\nid \"recorder-1\"\nhits 0\n",
 		"one alternative is enough": echo + "status 400\nor\nstatus 200\nhits 1\n",
 		"raw bytes are sent as they stand": "-- raw r --\nPOST /mcp/recorder HTTP/1.1\nHost: $HOST\nContent-Length: 2, 7\n\n{}\n-- expect --\n" +
-			"status 400\nclosed\nanswers 1\nhits 0\n",
+			"status 400\nclosed\nanswers 1\nhits 0\nrecords 0\n",
 	} {
 		if problems := check(t, &fake{}, text); len(problems) > 0 {
 			t.Errorf("%s: %q", rule, problems)
@@ -118,6 +155,9 @@ func TestAWrongTargetIsFound(t *testing.T) {
 		{"an id although none is due", &fake{}, "id absent", "id is 1, want absent"},
 		{"a record that is there", refusing(), `record {"reason":"ambiguous_json","depth":{"n":1}}`, ""},
 		{"a record that is missing", refusing(), `record {"reason":"too_deep"}`, "no record of 1 holds"},
+		{"an attempt that is recorded twice", &fake{copies: 2}, "status 200", "2 attempts are recorded, want 1"},
+		{"two records are right where the step says so", &fake{copies: 2}, "status 200\nrecords 2", ""},
+		{"a decision without an outcome", &fake{unfinished: true}, "status 200", "1 decisions have no outcome"},
 		{"no alternative holds", &fake{}, "status 400\nor\nstatus 413", "status is 200"},
 	}
 	for _, tt := range tests {
@@ -134,12 +174,11 @@ func TestAWrongTargetIsFound(t *testing.T) {
 }
 
 func TestATargetThatDiesOfAStepIsFound(t *testing.T) {
-	var dead bool
+	asked := 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		if dead {
+		if asked++; asked > 2 { // the question for life before the step, and the step
 			w.WriteHeader(http.StatusInternalServerError)
 		}
-		dead = true
 	}))
 	defer server.Close()
 	c, err := Parse("test", []byte(echo+"status 200\n"))
@@ -172,6 +211,10 @@ func TestACaseThatCannotBeReadIsRefused(t *testing.T) {
 	for want, text := range map[string]string{
 		"no section":                   "only a comment\n",
 		"unknown section":              "-- reqest a --\n",
+		"no upstream":                  "-- upstream nobody --\n",
+		"can't \"dance\"":              "-- upstream modern --\ndance\n",
+		"without an upstream":          "-- call a --\n-- expect --\n",
+		"want: allow":                  "-- allow me --\n",
 		"without a name":               "-- request --\nGET /\n-- expect --\nstatus 200\n",
 		"expects nothing":              "-- request a --\nGET /\n",
 		"does not follow":              "-- expect --\nstatus 200\n",
@@ -226,7 +269,8 @@ func TestEveryAttackOfTheCatalogHasACase(t *testing.T) {
 		}
 		steps[c.Name[:5]] += len(c.Steps)
 	}
-	for _, id := range []string{"001", "003", "005", "007", "008", "009", "010", "011", "012", "013", "014", "016", "017", "018", "019", "020", "021", "022"} {
+	for _, id := range []string{"001", "003", "005", "007", "008", "009", "010", "011", "012", "013", "014", "016", "017", "018", "019", "020", "021", "022",
+		"074", "075", "076", "077", "078", "080", "082", "084", "085", "086", "087"} {
 		if steps["A-"+id] == 0 {
 			t.Errorf("A-%s has no case", id)
 		}
@@ -238,7 +282,7 @@ func TestTheRecorderSpeaksBothEras(t *testing.T) {
 	defer server.Close()
 	ask := func(body string) string {
 		t.Helper()
-		resp, err := http.Post(server.URL, "application/json", strings.NewReader(body))
+		resp, err := http.Post(server.URL+"/recorder", "application/json", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}

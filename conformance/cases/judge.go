@@ -13,10 +13,14 @@ import (
 // outcome is all that is known after a step.
 type outcome struct {
 	*answer
-	hits    []Hit            // since the step began; nil recorder = nothing known
-	hitsOK  bool             // hits are known
-	records []map[string]any // since the step began
-	audited bool             // records are known
+	seen         // since the step began
+	hitsOK  bool // seen is known
+	sent    int  // requests
+	trouble []string
+
+	audited  bool // what follows is known
+	attempts int
+	records  []map[string]any // of the attempts, outcomes behind decisions
 }
 
 // message is the JSON of the answer: the body, or the last data of a stream.
@@ -33,109 +37,24 @@ func (o *outcome) message() []byte {
 	return last
 }
 
-// matchers judge one line of an expectation; "" is right.
-var matchers = map[string]func(o *outcome, arg string) string{
-	"status": func(o *outcome, arg string) string {
-		return oneOf("status", strconv.Itoa(o.status), arg)
-	},
-	"code": func(o *outcome, arg string) string {
-		return oneOf("error code", dig(o.message(), "error.code"), arg)
-	},
-	"id": func(o *outcome, arg string) string {
-		if arg == "absent" {
-			arg = ""
-		}
-		if got := dig(o.message(), "id"); got != arg {
-			return fmt.Sprintf("id is %s, want %s", orAbsent(got), orAbsent(arg))
-		}
-		return ""
-	},
-	"json": func(o *outcome, arg string) string {
-		path, want, _ := strings.Cut(arg, " ")
-		if got := dig(o.message(), path); got != want {
-			return fmt.Sprintf("%s is %s, want %s", path, orAbsent(got), want)
-		}
-		return ""
-	},
-	"header": func(o *outcome, arg string) string {
-		if name, ok := strings.CutSuffix(arg, " absent"); ok {
-			if got := o.header.Values(name); len(got) > 0 {
-				return fmt.Sprintf("header %s is %q, want none", name, got)
-			}
-			return ""
-		}
-		name, want, _ := strings.Cut(arg, ": ")
-		if got := o.header.Values(name); !slices.Equal(got, []string{want}) {
-			return fmt.Sprintf("header %s is %q, want %q", name, got, want)
-		}
-		return ""
-	},
-	"contains": func(o *outcome, arg string) string {
-		if !strings.Contains(o.head+"\n"+string(o.body), arg) {
-			return "the answer lacks " + strconv.Quote(arg)
-		}
-		return ""
-	},
-	"lacks": func(o *outcome, arg string) string {
-		if strings.Contains(o.head+"\n"+string(o.body), arg) {
-			return "the answer contains " + strconv.Quote(arg)
-		}
-		return ""
-	},
-	"closed": func(o *outcome, _ string) string {
-		if !o.closed {
-			return "the connection stays open"
-		}
-		return ""
-	},
-	"answers": func(o *outcome, arg string) string {
-		return oneOf("answers on the connection", strconv.Itoa(o.answers), arg)
-	},
-	"hits": func(o *outcome, arg string) string {
-		if !o.hitsOK {
-			return ""
-		}
-		return oneOf("requests at the upstream", strconv.Itoa(len(o.hits)), arg)
-	},
-	"sent": func(o *outcome, arg string) string {
-		if o.hitsOK && !o.reached(arg) {
-			return "nothing with " + strconv.Quote(arg) + " reached the upstream: " + o.bodies()
-		}
-		return ""
-	},
-	"unsent": func(o *outcome, arg string) string {
-		if o.hitsOK && o.reached(arg) {
-			return strconv.Quote(arg) + " reached the upstream"
-		}
-		return ""
-	},
-	"record": func(o *outcome, arg string) string {
-		if !o.audited {
-			return ""
-		}
-		var want map[string]any
-		if err := json.Unmarshal([]byte(arg), &want); err != nil {
-			return "the expected record is not JSON: " + arg
-		}
-		for _, r := range o.records {
-			if holds(r, want) {
-				return ""
-			}
-		}
-		return fmt.Sprintf("no record of %d holds %s", len(o.records), arg)
-	},
-}
-
 // judge holds an outcome against a step's expectations: no problems if any
-// alternative has none.
-func judge(o *outcome, alternatives [][]string) []string {
-	var fewest []string
+// alternative has none. Where an alternative says nothing about the number of
+// records, there must be one decision for each request sent.
+func judge(o *outcome, alternatives [][]Line) []Line {
+	var fewest []Line
 	for i, lines := range alternatives {
-		var problems []string
+		var problems []Line
+		counted := !o.audited
 		for _, line := range lines {
-			word, arg, _ := strings.Cut(line, " ")
+			word, arg, _ := strings.Cut(line.Text, " ")
+			counted = counted || word == "records"
 			if p := matchers[word](o, arg); p != "" {
-				problems = append(problems, p)
+				problems = append(problems, Line{line.Number, p})
+			}
+		}
+		if !counted && len(lines) > 0 {
+			if p := o.recorded(); p != "" {
+				problems = append(problems, Line{lines[0].Number, p})
 			}
 		}
 		if len(problems) == 0 {
@@ -165,6 +84,23 @@ func oneOf(what, got, list string) string {
 		return ""
 	}
 	return fmt.Sprintf("%s is %s, want %s", what, orAbsent(got), strings.Join(strings.Fields(list), " or "))
+}
+
+// inRange judges a number: "3" or "1-3".
+func inRange(what string, got int, want string) string {
+	low, high, _ := strings.Cut(want, "-")
+	from, err := strconv.Atoi(low)
+	to := from
+	if err == nil && high != "" {
+		to, err = strconv.Atoi(high)
+	}
+	switch {
+	case err != nil:
+		return strconv.Quote(want) + " is neither a number nor a range"
+	case got < from || got > to:
+		return fmt.Sprintf("%s are %d, want %s", what, got, want)
+	}
+	return ""
 }
 
 func orAbsent(s string) string {

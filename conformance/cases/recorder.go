@@ -1,135 +1,249 @@
 package cases
 
 import (
-	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 )
 
-// Recorder is an upstream that does nothing but remember what reached it. It
-// speaks both eras over Streamable HTTP: modern requests as they come, legacy
-// ones after initialize. It offers three tools:
+// Recorder is a set of upstreams that remember what reached them. Where a case
+// says nothing, they behave; else they do to one step's requests what its
+// script says. Each has a path of its own and stands in the target's catalog
+// (Catalog). All offer these tools:
 //
 //	echo    gives its arguments back as text, byte for byte
 //	region  has parameters that modern clients mirror into Mcp-Param-Region
 //	        (a string) and Mcp-Param-Count (an integer)
 //	other   a second target, to tell which of two was meant
+//	hasty   is echo with a very short time limit in the catalog
+//	shaped  has an output schema
 //
 // The zero value is ready. It is safe for concurrent use.
 type Recorder struct {
-	mu       sync.Mutex
-	hits     []Hit
-	sessions int
+	mu      sync.Mutex
+	hits    []Hit
+	counts  map[string]int      // requests by upstream and method
+	replies []Hit               // responses that the gateway posted
+	lost    map[string]bool     // sessions that are gone
+	opened  map[string]int      // sessions by upstream
+	playing map[string]*playing // by upstream
+	streams map[string]map[chan struct{}]bool
+}
+
+// playing is a script and how often it was played.
+type playing struct {
+	*script
+	n int
 }
 
 // Hit is one request that acted: not a list, not a handshake.
 type Hit struct {
-	Method string
-	Body   []byte
-	Header http.Header
+	Upstream string
+	Method   string
+	Body     []byte
+	Header   http.Header
 }
 
-// Hits are the requests that acted so far, oldest first.
-func (rec *Recorder) Hits() []Hit {
-	rec.mu.Lock()
-	defer rec.mu.Unlock()
-	return slices.Clone(rec.hits)
+// asked is one request as a script sees it.
+type asked struct {
+	upstream  string
+	id, token json.RawMessage
+	n         int // that the script answers, 1 first
+	replies   int // there were when it began
 }
 
 // acting are the methods that do something at an upstream.
 var acting = []string{"tools/call", "prompts/get", "resources/read", "completion/complete"}
 
-const recorderTools = `[` +
-	`{"name":"echo","description":"Gives its arguments back.","inputSchema":{"type":"object"}},` +
-	`{"name":"other","description":"Another tool.","inputSchema":{"type":"object"}},` +
-	`{"name":"region","description":"Has mirrored parameters.","inputSchema":{"type":"object","properties":{` +
-	`"region":{"type":"string","x-mcp-header":"Region"},"count":{"type":"integer","x-mcp-header":"Count"}}}}]`
+// message is what a Recorder reads of what it gets.
+type message struct {
+	ID     json.RawMessage
+	Method string
+	Result json.RawMessage
+	Error  json.RawMessage
+	Params struct {
+		Name      string
+		Arguments json.RawMessage
+		Cursor    string
+		Meta      map[string]json.RawMessage `json:"_meta"`
+	}
+}
+
+func (m *message) modern() bool {
+	_, ok := m.Params.Meta["io.modelcontextprotocol/protocolVersion"]
+	return ok
+}
 
 func (rec *Recorder) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	switch r.Method {
-	case http.MethodPost:
-	case http.MethodDelete:
-		return
-	default:
-		w.WriteHeader(http.StatusMethodNotAllowed)
+	name, ok := nameOf(r.URL.Path)
+	if !ok {
+		// Nobody was told to come here: a redirect was followed.
+		rec.remember(Hit{Upstream: elsewhere, Method: r.Method, Header: r.Header.Clone()})
 		return
 	}
-	body, err := io.ReadAll(r.Body)
+	session := r.Header.Get("Mcp-Session-Id")
+	rec.mu.Lock()
+	gone := rec.lost[session]
+	rec.mu.Unlock()
+	switch {
+	case gone:
+		w.WriteHeader(http.StatusNotFound)
+	case r.Method == http.MethodPost:
+		rec.post(w, r, name)
+	case r.Method == http.MethodGet && lists(name) && eraOf(name) == legacy:
+		rec.stream(w, r, name, "")
+	case r.Method == http.MethodDelete:
+	default:
+		w.WriteHeader(http.StatusMethodNotAllowed)
+	}
+}
+
+func (rec *Recorder) post(w http.ResponseWriter, r *http.Request, name string) {
+	body, err := rec.body(r, name)
 	if err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	var m struct {
-		ID     json.RawMessage
-		Method string
-		Params struct {
-			Name      string
-			Arguments json.RawMessage
-			Meta      map[string]json.RawMessage `json:"_meta"`
-		}
-	}
+	var m message
 	if err := json.Unmarshal(body, &m); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	if m.ID == nil {
+	if m.Method == "" && (m.Result != nil || m.Error != nil) {
+		rec.mu.Lock()
+		rec.replies = append(rec.replies, Hit{Upstream: name, Body: body})
+		rec.mu.Unlock()
+	}
+	if m.ID == nil || m.Method == "" {
 		w.WriteHeader(http.StatusAccepted)
 		return
 	}
-	_, modern := m.Params.Meta["io.modelcontextprotocol/protocolVersion"]
 	if slices.Contains(acting, m.Method) {
-		rec.mu.Lock()
-		rec.hits = append(rec.hits, Hit{Method: m.Method, Body: body, Header: r.Header.Clone()})
-		rec.mu.Unlock()
+		rec.remember(Hit{Upstream: name, Method: m.Method, Body: body, Header: r.Header.Clone()})
 	}
+	if s, in := rec.next(name, &m); s != nil {
+		rec.play(s, w, r, in)
+		return
+	}
+	rec.behave(w, r, name, &m)
+}
 
-	// head is what a complete modern result has; the lists add cache hints.
-	head, hints := "", ""
-	if modern {
-		head, hints = `"resultType":"complete",`, `"ttlMs":60000,"cacheScope":"public",`
+// body reads a request, slowly where the step says so and it is large.
+func (rec *Recorder) body(r *http.Request, name string) ([]byte, error) {
+	rec.mu.Lock()
+	p := rec.playing[name]
+	rec.mu.Unlock()
+	if p != nil && p.slowly > 0 && r.ContentLength > int64(p.slowly) {
+		return readSlowly(r, p.slowly)
 	}
-	capabilities := `"capabilities":{"tools":{}}`
-	var result, rpcErr string
-	switch m.Method {
-	case "server/discover":
-		if !modern {
-			rpcErr = `{"code":-32601,"message":"method not found"}`
-			break
+	return io.ReadAll(r.Body)
+}
+
+func (rec *Recorder) remember(h Hit) {
+	if h.Upstream == control {
+		return
+	}
+	rec.mu.Lock()
+	rec.hits = append(rec.hits, h)
+	rec.mu.Unlock()
+}
+
+// next is the script that answers a request of this step, if one does.
+func (rec *Recorder) next(name string, m *message) (*script, *asked) {
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.counts == nil {
+		rec.counts = map[string]int{}
+	}
+	rec.counts[name+" "+m.Method]++
+	p := rec.playing[name]
+	if p == nil || p.method != m.Method || len(p.acts) == 0 || p.times > 0 && p.n >= p.times {
+		return nil, nil
+	}
+	p.n++
+	token := m.Params.Meta["progressToken"]
+	if token == nil {
+		token = json.RawMessage("null")
+	}
+	return p.script, &asked{upstream: name, id: m.ID, token: token, n: p.n, replies: count(rec.replies, name)}
+}
+
+// begin makes an upstream follow a script, and tells who listens that its
+// tools changed where the script is about them. The function ends it.
+func (rec *Recorder) begin(name string, s *script) (end func()) {
+	if s == nil {
+		return func() {}
+	}
+	rec.mu.Lock()
+	if rec.playing == nil {
+		rec.playing = map[string]*playing{}
+	}
+	rec.playing[name] = &playing{script: s}
+	rec.mu.Unlock()
+	aboutLists := s.changed > 0 || s.method == "tools/list"
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for i := 0; i < max(s.changed, 1) && aboutLists; i++ {
+			rec.change(name)
+			select {
+			case <-stop:
+				return
+			case <-time.After(s.every):
+			}
 		}
-		result = `{` + head + hints + `"supportedVersions":["2026-07-28"],` + capabilities + `}`
-	case "initialize":
+	}()
+	return func() {
+		close(stop)
+		<-stopped
 		rec.mu.Lock()
-		rec.sessions++
-		w.Header().Set("Mcp-Session-Id", fmt.Sprintf("recorder-%d", rec.sessions))
+		delete(rec.playing, name)
 		rec.mu.Unlock()
-		result = `{"protocolVersion":"2025-11-25",` + capabilities + `,"serverInfo":{"name":"recorder","version":"1"}}`
-	case "ping":
-		result = `{}`
-	case "tools/list":
-		result = `{` + head + hints + `"tools":` + recorderTools + `}`
-	case "tools/call":
-		text, err := json.Marshal(string(m.Params.Arguments))
-		if err != nil {
-			text = []byte(`""`)
+		if aboutLists {
+			rec.change(name)
 		}
-		result = `{` + head + `"content":[{"type":"text","text":` + string(text) + `}]}`
-	default:
-		rpcErr = `{"code":-32601,"message":"method not found"}`
 	}
-	w.Header().Set("Content-Type", "application/json")
-	var b bytes.Buffer
-	fmt.Fprintf(&b, `{"jsonrpc":"2.0","id":%s,`, m.ID)
-	if rpcErr != "" {
-		fmt.Fprintf(&b, `"error":%s}`, rpcErr)
-		if modern {
-			w.WriteHeader(http.StatusNotFound)
+}
+
+// lose forgets a session; who has none loses none.
+func (rec *Recorder) lose(session string) {
+	if session == "" {
+		return
+	}
+	rec.mu.Lock()
+	defer rec.mu.Unlock()
+	if rec.lost == nil {
+		rec.lost = map[string]bool{}
+	}
+	rec.lost[session] = true
+}
+
+// awaitReply waits until more responses were posted than before.
+func (rec *Recorder) awaitReply(in *asked, rest func(time.Duration) bool) bool {
+	for range replyTime / tick {
+		rec.mu.Lock()
+		n := count(rec.replies, in.upstream)
+		rec.mu.Unlock()
+		if n > in.replies {
+			return true
 		}
-	} else {
-		fmt.Fprintf(&b, `"result":%s}`, result)
+		if !rest(tick) {
+			return false
+		}
 	}
-	_, _ = w.Write(b.Bytes()) // a client that is gone is no news here
+	return true // the step's expectations say what is missing
+}
+
+// nameOf is the upstream whose path this is. /mcp is the first one's too, for
+// catalogs that were written by hand.
+func nameOf(path string) (string, bool) {
+	name := strings.TrimPrefix(path, "/")
+	if name == "mcp" {
+		name = plain
+	}
+	return name, slices.Contains(names(), name)
 }

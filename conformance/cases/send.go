@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 )
@@ -33,16 +34,25 @@ type answer struct {
 	closed  bool // by the target
 }
 
+// sending says how an answer is read.
+type sending struct {
+	more   bool          // wait a moment for a second answer, to see whether a second request was taken out of the same bytes
+	unread time.Duration // read nothing for so long
+	listen time.Duration // read for so long and hang up; 0 = to the end
+}
+
 // send writes bytes to the target and reads every answer on the connection.
-// wantMore waits a moment after the first answer, to see whether a second
-// request was taken out of the same bytes.
-func send(ctx context.Context, target *url.URL, message []byte, wantMore bool) (*answer, error) {
+func send(ctx context.Context, target *url.URL, message []byte, how sending) (*answer, error) {
 	conn, err := dial(ctx, target)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
+	end := time.Now().Add(answerTime)
+	if how.listen > 0 {
+		end = time.Now().Add(how.listen)
+	}
+	if err := conn.SetDeadline(end); err != nil {
 		return nil, err
 	}
 	// A target that refuses early may stop reading: what it answered counts.
@@ -52,6 +62,7 @@ func send(ctx context.Context, target *url.URL, message []byte, wantMore bool) (
 		_, _ = conn.Write(message)
 	}()
 	defer func() { conn.Close(); <-written }()
+	time.Sleep(how.unread)
 	method, _, _ := strings.Cut(string(message[:min(16, len(message))]), " ")
 	request := &http.Request{Method: method}
 	r := bufio.NewReader(conn)
@@ -66,7 +77,8 @@ func send(ctx context.Context, target *url.URL, message []byte, wantMore bool) (
 			return a, nil
 		}
 		body, err := io.ReadAll(io.LimitReader(resp.Body, answerBytes))
-		if err != nil && !isClosed(err) {
+		hungUp := how.listen > 0 && errors.Is(err, os.ErrDeadlineExceeded)
+		if err != nil && !isClosed(err) && !hungUp {
 			return nil, fmt.Errorf("answer's body: %w", err)
 		}
 		if a.answers++; a.answers == 1 {
@@ -80,7 +92,7 @@ func send(ctx context.Context, target *url.URL, message []byte, wantMore bool) (
 		if resp.Close {
 			a.closed = true
 		}
-		if !wantMore {
+		if !how.more || hungUp {
 			return a, nil
 		}
 		if err := conn.SetReadDeadline(time.Now().Add(quietTime)); err != nil {
