@@ -29,6 +29,8 @@ type Request struct {
 	Agent     Agent           `json:"agent"`
 	Source    Source          `json:"source"`
 	Time      Time            `json:"time"`
+
+	Counters map[string]int64 `json:"counters,omitempty"` // what was used so far, by name
 }
 
 // Act says what is being done, through which door.
