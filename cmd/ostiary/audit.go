@@ -3,12 +3,12 @@ package main
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -64,10 +64,16 @@ func moment(s string, now time.Time) (time.Time, error) {
 	return time.Time{}, errors.New("want 2026-01-31T15:04:05Z, 2026-01-31 or an age such as 24h")
 }
 
-// wanted says whether f selects r, written as line.
-func wanted(f *audit.Filter, r *audit.Record, line []byte) bool {
-	return f.Match(r) && (f.Text == "" || bytes.Contains(bytes.ToLower(line), bytes.ToLower([]byte(f.Text))))
+// wanted says whether f selects r.
+func wanted(f *audit.Filter, r *audit.Record) bool {
+	return f.Match(r) && (f.Text == "" || bytes.Contains(bytes.ToLower(r.Line), bytes.ToLower([]byte(f.Text))))
 }
+
+// cell is what agents and upstreams name as it stands in a table: it neither
+// drives the terminal nor widens the column for all rows.
+func cell(s string) string { return dash(clipped(printable(s), cellLetters)) }
+
+const cellLetters = 60
 
 // inTime says whether t lies in the time that f asks for.
 func inTime(f *audit.Filter, t time.Time) bool {
@@ -95,13 +101,9 @@ func auditQuery(ctx context.Context, dir string, f *audit.Filter, format *format
 			bad++
 			continue
 		}
-		line, err := json.Marshal(r)
-		if err != nil {
-			return fmt.Errorf("record %d: %w", r.Seq, err)
-		}
 		// An outcome names its decision only: it is shown with it.
 		follows := r.Kind == "outcome" && awaited[r.DecisionID]
-		if !inTime(f, r.Time) || !follows && !wanted(f, r, line) {
+		if !inTime(f, r.Time) || !follows && !wanted(f, r) {
 			continue
 		}
 		switch {
@@ -111,13 +113,13 @@ func auditQuery(ctx context.Context, dir string, f *audit.Filter, format *format
 			awaited[r.DecisionID] = true
 		}
 		if format.json() {
-			if _, err := fmt.Fprintf(io.Out, "%s\n", line); err != nil {
+			if _, err := fmt.Fprintf(io.Out, "%s\n", r.Line); err != nil {
 				return err
 			}
 			continue
 		}
-		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Seq, r.Time.UTC().Format("2006-01-02T15:04:05.000Z"), r.Kind,
-			dash(or(r.User.Name, r.User.ID)), dash(r.Client.ID), dash(or(r.Event, r.Request.Method)), dash(r.Upstream), dash(printable(r.Target.Name)), resultWords(r))
+		fmt.Fprintf(t, "%d\t%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", r.Seq, r.Time.UTC().Format("2006-01-02T15:04:05.000Z"), cell(r.Kind),
+			cell(or(r.User.Name, r.User.ID)), cell(r.Client.ID), cell(or(r.Event, r.Request.Method)), cell(r.Upstream), cell(r.Target.Name), cell(resultWords(r)))
 	}
 	if err := t.Flush(); err != nil {
 		return err
@@ -147,9 +149,9 @@ func resultWords(r *audit.Record) string {
 		words = append(words, fmt.Sprintf("%d of %d shown", r.Shown.Count, r.Shown.Of))
 	}
 	if r.Reason != "" {
-		words = append(words, printable(r.Reason))
+		words = append(words, r.Reason)
 	}
-	return dash(strings.Join(words, " "))
+	return strings.Join(words, " ")
 }
 
 func auditVerifyVerb() verb {
@@ -190,6 +192,9 @@ func auditVerifyVerb() verb {
 func dataExists(dir string) error {
 	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("no data directory %s; check --data", dir)
+	}
+	if _, err := os.Stat(filepath.Join(dir, audit.Folder)); errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("no audit log in %s; check --data", dir)
 	}
 	return nil
 }

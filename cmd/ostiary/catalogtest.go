@@ -10,6 +10,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/ostiary/ostiary/catalogs"
 	"github.com/ostiary/ostiary/federation"
@@ -148,6 +149,9 @@ func showTried(results []tried, format *format, io stdio) error {
 			for _, l := range r.LeftOut {
 				fmt.Fprintf(io.Out, "%s: left out %s %s: %s\n", r.Name, l.Kind, printable(l.Name), printable(l.Reason))
 			}
+			for _, n := range r.Notes {
+				fmt.Fprintf(io.Out, "%s: %s %s %s: %s\n", r.Name, n.Note, n.Kind, printable(n.Name), printable(n.Text))
+			}
 		}
 	}
 	if failed > 0 {
@@ -159,12 +163,31 @@ func showTried(results []tried, format *format, io stdio) error {
 
 func dash(s string) string { return or(s, "-") }
 
-// printable keeps what an upstream says from steering the terminal.
-func printable(s string) string {
+// printable keeps what an upstream or agent says from steering the terminal:
+// controls, and what reorders or hides text, become spaces.
+func printable(s string) string { return strings.Map(harmless, s) }
+
+// printableText is printable for text of several lines.
+func printableText(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r == 0x7f || r >= 0x80 && r < 0xa0 {
-			return ' '
+		if r == '\n' || r == '\t' {
+			return r
 		}
-		return r
+		return harmless(r)
 	}, s)
+}
+
+func harmless(r rune) rune {
+	if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
+		return ' '
+	}
+	return r
+}
+
+// clipped is s, cut to n letters.
+func clipped(s string, n int) string {
+	if letters := []rune(s); len(letters) > n {
+		return string(letters[:n-1]) + "…"
+	}
+	return s
 }

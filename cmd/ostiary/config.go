@@ -27,24 +27,30 @@ type config struct {
 	PublicURL string // "" = http(s)://{listen address}
 	Data      string
 	Catalogs  string
-	Policies  string
+	Policies  string // "" = ./policies if it exists
 	LogFormat string
 	NoAuth    bool
+	Stdio     bool
 	Dev       bool
 
 	AllowedOrigins []string
+	LegacySSE      bool
 	CertFile       string
 	KeyFile        string
 	MasterKey      []byte // nil = a key file in the data directory
+	MasterKeyFile  string // that MasterKey was read from, if it was
 
 	Limits           gateway.Limits
+	Arguments        int            // bytes that rules may have to read; 0 = 256 KiB
+	PolicyTimeout    time.Duration  // 0 = 50 ms
+	TimeZone         *time.Location // of input.time; nil = the machine's
 	AuditDeadline    time.Duration
 	AuditSegmentSize int64
 }
 
 func defaults() *config {
 	return &config{
-		Listen: "127.0.0.1:8080", Data: "./data", Catalogs: "./catalogs", Policies: "./policies",
+		Listen: "127.0.0.1:8080", Data: "./data", Catalogs: "./catalogs",
 		LogFormat: "text",
 	}
 }
@@ -91,32 +97,37 @@ func settings() []setting {
 		{key: "publicUrl", flag: "public-url", arg: "URL", usage: "base `URL` that agents use, without a path (default http://ADDR)", set: text(func(c *config) *string { return &c.PublicURL }, checkBaseURL)},
 		{key: "data", flag: "data", arg: "DIR", usage: "`DIR` of database, audit log and keys (default ./data)", set: text(func(c *config) *string { return &c.Data }, notEmpty)},
 		{key: "catalogs", flag: "catalogs", arg: "DIR", usage: "`DIR` of upstream catalogs (default ./catalogs)", set: text(func(c *config) *string { return &c.Catalogs }, notEmpty)},
-		{key: "policies", flag: "policies", arg: "DIR", set: notBuilt},
+		{key: "policies", flag: "policies", arg: "DIR", usage: "`DIR` of policies in Rego (default ./policies if it exists)", set: text(func(c *config) *string { return &c.Policies }, notEmpty)},
 		{key: "metricsListen", flag: "metrics-listen", arg: "ADDR", set: notBuilt},
 		{key: "logFormat", flag: "log-format", arg: "FORMAT", usage: "log as `json|text` on stderr (default text)", set: text(func(c *config) *string { return &c.LogFormat }, oneOf("json", "text"))},
 		{key: "noAuth", flag: "no-auth", usage: "no sign-in: whoever reaches the address is the user local; loopback addresses only", set: toggle(func(c *config) *bool { return &c.NoAuth })},
-		{key: "stdio", flag: "stdio", set: notBuilt},
+		{key: "stdio", flag: "stdio", usage: "serve stdin and stdout instead of an address: a bridge to the running gateway, or with --no-auth the gateway itself", set: toggle(func(c *config) *bool { return &c.Stdio })},
 		{key: "dev", flag: "dev", usage: "loosen checks for tests on loopback addresses", set: toggle(func(c *config) *bool { return &c.Dev })},
 		{key: "allowedOrigins", arg: "LIST", list: true, set: setOrigins},
+		{key: "legacySse", set: toggle(func(c *config) *bool { return &c.LegacySSE })},
 		{key: "trustedProxies", arg: "LIST", list: true, set: notBuilt},
 		{key: "tls.certFile", arg: "FILE", set: text(func(c *config) *string { return &c.CertFile }, notEmpty)},
 		{key: "tls.keyFile", arg: "FILE", set: text(func(c *config) *string { return &c.KeyFile }, notEmpty)},
 		{key: "masterKey", arg: "KEY", set: setMasterKey},
 		{key: "limits.body", arg: "SIZE", set: measured(parseSize, func(c *config) *int { return &c.Limits.Body })},
 		{key: "limits.page", arg: "N", set: measured(parseCount, func(c *config) *int { return &c.Limits.Page })},
-		{key: "limits.record", arg: "SIZE", set: measured(parseSize, func(c *config) *int { return &c.Limits.Record })},
+		{key: "limits.arguments", arg: "SIZE", set: measured(parseSize, func(c *config) *int { return &c.Arguments })},
+		{key: "limits.record", arg: "SIZE", set: measured(parseRecord, func(c *config) *int { return &c.Limits.Record })},
 		{key: "limits.parked", arg: "TIME", set: measured(parseDuration, func(c *config) *time.Duration { return &c.Limits.Parked })},
+		{key: "limits.parkedCalls", arg: "N", set: measured(parseCount, func(c *config) *int { return &c.Limits.ParkedCalls })},
 		{key: "limits.session", arg: "TIME", set: measured(parseDuration, func(c *config) *time.Duration { return &c.Limits.Session })},
 		{key: "limits.state", arg: "TIME", set: measured(parseDuration, func(c *config) *time.Duration { return &c.Limits.State })},
 		{key: "limits.streams", arg: "N", set: measured(parseCount, func(c *config) *int { return &c.Limits.Streams })},
 		{key: "limits.calls", arg: "N", set: measured(parseCount, func(c *config) *int { return &c.Limits.Calls })},
 		{key: "limits.replay", arg: "SIZE", set: measured(parseSize, func(c *config) *int { return &c.Limits.Replay })},
-		{key: "limits.keepAlive", arg: "TIME", set: measured(parseDuration, func(c *config) *time.Duration { return &c.Limits.KeepAlive })},
+		{key: "limits.keepAlive", arg: "TIME", set: measured(parseKeepAlive, func(c *config) *time.Duration { return &c.Limits.KeepAlive })},
 		{key: "audit.deadline", arg: "TIME", set: measured(parseDuration, func(c *config) *time.Duration { return &c.AuditDeadline })},
 		{key: "audit.segmentSize", arg: "SIZE", set: measured(parseSize64, func(c *config) *int64 { return &c.AuditSegmentSize })},
 		{key: "audit.redact", set: notBuilt}, {key: "audit.checkpoint", set: notBuilt},
 		{key: "scopes", set: notBuilt}, {key: "oauth", set: notBuilt}, {key: "oidc", set: notBuilt},
-		{key: "rates", set: notBuilt}, {key: "policy", set: notBuilt},
+		{key: "policy.timeZone", arg: "ZONE", set: checkZone},
+		{key: "policy.timeout", arg: "TIME", set: measured(parseDuration, func(c *config) *time.Duration { return &c.PolicyTimeout })},
+		{key: "rates", set: notBuilt},
 	}
 }
 
@@ -268,7 +279,7 @@ func setMasterKey(c *config, v string) error {
 		if err != nil {
 			return fmt.Errorf("master key file: %w", err)
 		}
-		v = strings.TrimSpace(string(raw))
+		v, c.MasterKeyFile = strings.TrimSpace(string(raw)), path
 	}
 	for _, decode := range []func(string) ([]byte, error){
 		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawURLEncoding.DecodeString,

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ostiary/ostiary/catalogs"
+	"github.com/ostiary/ostiary/policy/rego"
 )
 
 // finding is one line of the doctor's report.
@@ -41,7 +42,7 @@ func doctorVerb() verb {
 		long:     "Every line that is not ✓ says what to do. Exit code 1 if any is ✗.",
 		examples: []string{"ostiary doctor", "ostiary doctor --data /var/lib/ostiary --format json"},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
-			load := configFlags(fs, io, "listen", "public-url", "data", "catalogs", "no-auth", "dev")
+			load := configFlags(fs, io, "listen", "public-url", "data", "catalogs", "policies", "no-auth", "dev")
 			format := formatFlag(fs, "text")
 			return func(ctx context.Context, args []string) error {
 				if err := noWords("doctor", args); err != nil {
@@ -264,8 +265,28 @@ func syncTimes(dir string, n int) (p50, p99 time.Duration, err error) {
 }
 
 func (d *doctor) policies() {
-	if _, err := os.Stat(d.config.Policies); err == nil {
-		d.fail("policies", "move the directory away", "%s exists, but policies are %v", d.config.Policies, errNotBuilt)
+	dir := policyDir(d.config)
+	if dir == "" {
+		return
+	}
+	e, err := rego.Load(dir, policyOptions(d.config))
+	var problems rego.Problems
+	switch {
+	case errors.As(err, &problems):
+		for _, p := range problems {
+			fix := p.Fix
+			p.Fix = ""
+			d.fail("policies", or(fix, "mend the line"), "%s", p)
+		}
+	case err != nil:
+		d.fail("policies", "check --policies", "%v", err)
+	default:
+		for _, w := range e.Warnings() {
+			fix := w.Fix
+			w.Fix = ""
+			d.warn("policies", fix, "%s", w)
+		}
+		d.ok("policies", "%s, %s passed", plural(e.Files(), "file"), plural(e.Tested(), "test"))
 	}
 }
 
@@ -299,11 +320,8 @@ func withoutFix(p catalogs.Problem) string {
 	return p.String()
 }
 
-// programs: is what stdio entries start installed, and what may it see.
+// programs: is what stdio entries start installed.
 func (d *doctor) programs(catalog *catalogs.Catalog) {
-	if names := unconfined(catalog); len(names) > 0 {
-		d.warn("confine", "enable only programs that you trust with it", "%s (%s)", unconfinedWords, strings.Join(names, ", "))
-	}
 	for _, u := range catalog.Upstreams {
 		if !u.Enabled || len(u.Command) == 0 {
 			continue
@@ -320,6 +338,7 @@ func (d *doctor) upstreams(ctx context.Context, catalog *catalogs.Catalog) {
 		d.fail("upstreams", "see the reason", "%v", err)
 	}
 	for _, r := range results {
+		d.confinement(r.Status)
 		if r.State != "ready" {
 			d.fail("upstream", "`ostiary catalog test "+r.Name+"` tries again", "%s is %s after %d ms: %s", r.Name, r.State, r.Took, or(r.Detail, "no answer"))
 			continue

@@ -34,9 +34,10 @@ type readiness struct {
 	audit  audit.Sink
 	status func() []federation.Status
 
-	mu      sync.Mutex
-	closing bool
-	catalog string // what is wrong with the files; the last good ones serve
+	mu       sync.Mutex
+	closing  bool
+	catalog  string // what is wrong with the files; the last good ones serve
+	policies string // likewise
 }
 
 // close makes the answer "not ready" for good.
@@ -53,18 +54,28 @@ func (r *readiness) setCatalog(problem string) {
 	r.catalog = problem
 }
 
+// setPolicies keeps what is wrong with the policies now; "" is nothing.
+func (r *readiness) setPolicies(problem string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.policies = problem
+}
+
 func (r *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	r.mu.Lock()
-	closing, catalog := r.closing, r.catalog
+	closing, catalog, policies := r.closing, r.catalog, r.policies
 	r.mu.Unlock()
 
 	answer := struct {
 		Status string         `json:"status"`
 		Checks map[string]any `json:"checks"`
-	}{"ready", map[string]any{"audit": "ok", "catalog": "ok", "upstreams": r.counts()}}
+	}{"ready", map[string]any{"audit": "ok", "catalog": "ok", "policies": "ok", "upstreams": r.counts()}}
 	code := http.StatusOK
 	if catalog != "" {
 		answer.Checks["catalog"] = catalog
+	}
+	if policies != "" {
+		answer.Checks["policies"] = policies
 	}
 	if err := r.audit.Err(); err != nil {
 		// Without the log every call is refused: send work elsewhere.

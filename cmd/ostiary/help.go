@@ -4,6 +4,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 )
@@ -16,8 +17,9 @@ func help(args []string, io stdio) error {
 	}
 	name := strings.Join(args, " ")
 	found := false
+	whole := slices.ContainsFunc(verbs(), func(v verb) bool { return v.name == name })
 	for _, v := range verbs() {
-		if v.name == name || strings.HasPrefix(v.name, name+" ") {
+		if v.name == name || !whole && strings.HasPrefix(v.name, name+" ") {
 			if found {
 				fmt.Fprintln(io.Out)
 			}

@@ -11,7 +11,8 @@ import (
 // what it would see of a client on this machine.
 type inMemory struct{ handler http.Handler }
 
-// RoundTrip serves r and returns as soon as the handler has written its head.
+// RoundTrip serves r and returns as soon as the handler has written its head,
+// or the request's context ends.
 func (t inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 	inbound := r.Clone(r.Context())
 	inbound.RequestURI = r.URL.RequestURI()
@@ -36,7 +37,12 @@ func (t inMemory) RoundTrip(r *http.Request) (*http.Response, error) {
 		t.handler.ServeHTTP(w, inbound)
 		w.WriteHeader(http.StatusOK)
 	}()
-	<-w.head
+	select {
+	case <-w.head:
+	case <-r.Context().Done():
+		body.Close() // what the handler still says goes nowhere
+		return nil, r.Context().Err()
+	}
 	return &http.Response{
 		StatusCode: w.code, Status: http.StatusText(w.code), Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Header: w.sent, Body: body, ContentLength: -1, Request: r,

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/ostiary/ostiary/federation"
 )
 
 // Exit codes (DESIGN section 9).
@@ -23,6 +25,7 @@ const (
 )
 
 func main() {
+	federation.Shim() // in a process that is to become a confined upstream
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal the default action is back: a second one ends
 	// the process at once.
@@ -55,11 +58,12 @@ type verb struct {
 func verbs() []verb {
 	return []verb{
 		serveVerb(),
-		catalogCheckVerb(), catalogListVerb(), catalogTestVerb(),
-		toolsListVerb(), toolsCallVerb(),
+		catalogCheckVerb(), catalogListVerb(), catalogTestVerb(), catalogImportVerb(),
+		toolsListVerb(), toolsCallVerb(), toolsDiffVerb(),
+		policyCheckVerb(), policyTestVerb(), policyEvalVerb(),
 		auditQueryVerb(), auditVerifyVerb(),
 		doctorVerb(),
-		conformanceOfficialVerb(),
+		conformanceVerb(), conformanceOfficialVerb(),
 		benchVerb(),
 		versionVerb(),
 	}
@@ -68,7 +72,7 @@ func verbs() []verb {
 // plannedVerbs are words of the contract whose parts do not exist yet. They
 // are answered, not listed.
 var plannedVerbs = []string{
-	"catalog import", "user", "client", "token", "upstream", "policy",
+	"user", "client", "token", "upstream", "policy explain", "policy replay",
 	"audit tail", "audit export", "key", "backup", "restore",
 }
 
@@ -103,7 +107,7 @@ func run(ctx context.Context, args []string, io stdio) int {
 // complain writes each line of err as one line of its own.
 func complain(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(w, "ostiary: %s\n", strings.TrimRight(line, "\n"))
+		fmt.Fprintf(w, "ostiary: %s\n", printable(strings.TrimRight(line, "\n")))
 	}
 }
 

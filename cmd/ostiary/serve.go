@@ -10,13 +10,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
 	"github.com/ostiary/ostiary/catalogs"
+	"github.com/ostiary/ostiary/federation"
 	"github.com/ostiary/ostiary/store/audit"
 )
 
@@ -33,16 +33,21 @@ func serveVerb() verb {
 		name: "serve", short: "run the gateway",
 		long: "Each flag is also a key of ostiary.yaml (publicUrl) and a variable (OSTIARY_PUBLIC_URL);\n" +
 			"flag beats variable beats file beats default. Keys without a flag: allowedOrigins,\n" +
-			"tls{certFile, keyFile}, masterKey, audit{deadline, segmentSize} and limits{body, page,\n" +
-			"arguments, record, parked, session, state, streams, calls, replay, keepAlive}.",
+			"tls{certFile, keyFile}, masterKey, audit{deadline, segmentSize}, policy{timeZone, timeout},\n" +
+			"limits{body, page, arguments, record, parked, parkedCalls, session, state, streams, calls,\n" +
+			"replay, keepAlive} and legacySse (true: serve agents of MCP 2024-11-05 over HTTP+SSE, too).\n\n" +
+			"--stdio is for agents that start their servers themselves. It shows the gateway the\n" +
+			"bearer in OSTIARY_TOKEN, if set. stdout carries the protocol alone; the log is on stderr.",
 		examples: []string{
 			"ostiary serve --no-auth",
 			"ostiary serve --no-auth --listen 127.0.0.1:0 --catalogs ./catalogs --data ./data",
 			"ostiary serve --config /etc/ostiary/ostiary.yaml --log-format json",
+			"ostiary serve --stdio --url http://127.0.0.1:8080/mcp/github",
 		},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
 			load := configFlags(fs, io, "listen", "public-url", "data", "catalogs", "policies",
 				"metrics-listen", "log-format", "no-auth", "stdio", "dev")
+			url := fs.String("url", "", "with --stdio: endpoint `URL` of a running gateway (default http://ADDR/mcp)")
 			return func(ctx context.Context, args []string) error {
 				if err := noWords("serve", args); err != nil {
 					return err
@@ -50,6 +55,12 @@ func serveVerb() verb {
 				c, err := load()
 				if err != nil {
 					return err
+				}
+				switch {
+				case c.Stdio:
+					return serveStdio(ctx, c, io, *url)
+				case *url != "":
+					return usagef("serve: --url goes with --stdio; --listen is the address to serve on")
 				}
 				return serve(ctx, c, io)
 			}
@@ -63,6 +74,9 @@ func serve(ctx context.Context, c *config, io stdio) error {
 		return err
 	}
 	log := newLogger(c.LogFormat, io)
+	if err := federation.HideMemory(); err != nil {
+		return fmt.Errorf("serve: can't hide its memory from other processes: %w", err)
+	}
 	catalog, err := catalogs.Load(c.Catalogs, catalogOptions(c, io))
 	if err != nil {
 		return catalogRefused(c.Catalogs, err)
@@ -79,7 +93,7 @@ func serve(ctx context.Context, c *config, io stdio) error {
 		return err
 	}
 	ready := &readiness{audit: h.audit, status: h.federation.Status}
-	if err := h.audit.Append(ctx, &audit.Record{Kind: "event", Event: "server.start", Time: time.Now(), Revisions: audit.Revisions{Catalog: catalog.Revision}}); err != nil {
+	if err := h.audit.Append(ctx, &audit.Record{Kind: "event", Event: "server.start", Time: time.Now(), Revisions: audit.Revisions{Policy: h.decider.Revision(), Catalog: catalog.Revision}}); err != nil {
 		return errors.Join(fmt.Errorf("the start can't be recorded: %w; free space in %s or mend its permissions", err, c.Data), h.close(ctx))
 	}
 
@@ -93,10 +107,12 @@ func serve(ctx context.Context, c *config, io stdio) error {
 	var work sync.WaitGroup
 	watch, stopWatching := context.WithCancel(ctx)
 	work.Go(func() { h.followCatalog(watch, c, io, catalog.Revision, ready, log) })
+	work.Go(func() { h.followPolicies(watch, ready, log) })
 
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
-	announce(c, catalog, log, io)
+	h.warnOfPolicies(log)
+	announce(c, catalog, h.policyWords(c), log, io)
 
 	select {
 	case err = <-served:
@@ -134,9 +150,6 @@ func mayServe(c *config) error {
 	}
 	if !loopback(c.Listen) {
 		return fmt.Errorf("serve: --no-auth on %s would let anyone who reaches it use every enabled upstream; listen on a loopback address such as 127.0.0.1:8080", c.Listen)
-	}
-	if _, err := os.Stat(c.Policies); err == nil {
-		return fmt.Errorf("serve: %s exists, but policies are %w, and serving without them would allow what they deny; move the directory away", c.Policies, errNotBuilt)
 	}
 	return nil
 }
@@ -212,45 +225,25 @@ func (h *house) followCatalog(ctx context.Context, c *config, io stdio, revision
 	})
 }
 
-// policySentence is what `serve` says of the decider in force.
-const policySentence = "allow-all: anyone who reaches this address may use every enabled upstream"
-
 // announce says what is served, once the address is open.
-func announce(c *config, catalog *catalogs.Catalog, log *slog.Logger, io stdio) {
+func announce(c *config, catalog *catalogs.Catalog, policy string, log *slog.Logger, io stdio) {
 	for _, w := range catalog.Warnings {
 		log.Warn("catalog", "warning", w.String())
-	}
-	if names := unconfined(catalog); len(names) > 0 {
-		log.Warn(unconfinedWords, "upstreams", strings.Join(names, ","))
 	}
 	url := c.PublicURL + "/mcp"
 	if c.LogFormat == "json" {
 		log.Info("serving", "url", url, "upstreams", enabled(catalog), "declared", len(catalog.Upstreams),
-			"policy", policySentence, "data", c.Data, "dev", c.Dev)
+			"policy", policy, "data", c.Data, "dev", c.Dev)
 		return
 	}
 	fmt.Fprintf(io.Err, "ostiary: serving %s\n", url)
 	fmt.Fprintf(io.Err, "  upstreams  %d enabled of %d declared in %s\n", enabled(catalog), len(catalog.Upstreams), c.Catalogs)
-	fmt.Fprintf(io.Err, "  policy     %s\n", policySentence)
+	fmt.Fprintf(io.Err, "  policy     %s\n", policy)
 	fmt.Fprintf(io.Err, "  data       %s\n", c.Data)
 	if c.Dev {
 		fmt.Fprint(io.Err, "  dev        checks for tests are loosened; never for real use\n")
 	}
 	fmt.Fprintf(io.Err, "  connect    %s\n", connectCommands(url)[0].Command)
-}
-
-// unconfinedWords is what `serve` and `doctor` say of stdio upstreams.
-const unconfinedWords = "stdio upstreams run as this user and could read the data directory: confinement is not built yet"
-
-// unconfined are the enabled upstreams that run as a process of this machine.
-func unconfined(c *catalogs.Catalog) []string {
-	var names []string
-	for _, u := range c.Upstreams {
-		if u.Enabled && len(u.Command) > 0 {
-			names = append(names, u.Name)
-		}
-	}
-	return names
 }
 
 func enabled(c *catalogs.Catalog) int {

@@ -138,8 +138,8 @@ func TestServeRefusesWhatIsLessSafeThanItLooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	code, _, errs := ostiary(t, s.with("serve", "--no-auth", "--listen", "127.0.0.1:0")...)
-	if code != exitFailed || !strings.Contains(errs, "policies are not built yet") {
-		t.Errorf("policies that would be ignored: exit %d, %q", code, errs)
+	if code != exitFailed || !strings.Contains(errs, "there is no .rego file") {
+		t.Errorf("policies without a rule: exit %d, %q", code, errs)
 	}
 }
 
@@ -275,7 +275,10 @@ func TestTextServeSaysWhatItServesAndHowToConnect(t *testing.T) {
 	eventually(t, "the connect line", func() bool {
 		return strings.Contains(g.err.String(), "claude mcp add --transport http ostiary http://127.0.0.1:")
 	})
-	for _, want := range []string{"ostiary: serving http://127.0.0.1:", "1 enabled of 1 declared", policySentence, s.data, "loosened", unconfinedWords} {
+	eventually(t, "how the upstream is confined", func() bool {
+		return strings.Contains(g.err.String(), `msg="stdio upstream is confined" part=federation upstream=pipes confinement=`)
+	})
+	for _, want := range []string{"ostiary: serving http://127.0.0.1:", "1 enabled of 1 declared", defaultSentence, s.data, "loosened"} {
 		if !strings.Contains(g.err.String(), want) {
 			t.Errorf("serve does not say %q:\n%s", want, g.err.String())
 		}

@@ -111,11 +111,7 @@ func titleOf(definition []byte) string {
 		return ""
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(cmp.Or(d.Title, d.Annotations.Title, d.Description)), "\n")
-	letters := []rune(printable(line))
-	if len(letters) > 60 {
-		letters = append(letters[:59], '…')
-	}
-	return string(letters)
+	return clipped(printable(line), cellLetters)
 }
 
 // callTime bounds one `tools call`.
@@ -237,7 +233,8 @@ func openForCall(ctx context.Context, c *config, io stdio) (*house, error) {
 	return h, nil
 }
 
-// showResult prints text content as it is and names the rest.
+// showResult prints text content, without what would steer the terminal, and
+// names the rest. --format json has every byte.
 func showResult(name string, result []byte, format *format, io stdio) error {
 	var r struct {
 		IsError bool
@@ -251,7 +248,7 @@ func showResult(name string, result []byte, format *format, io stdio) error {
 	} else {
 		for _, c := range r.Content {
 			if c.Type == "text" {
-				fmt.Fprintln(io.Out, strings.TrimSuffix(c.Text, "\n"))
+				fmt.Fprintln(io.Out, printableText(strings.TrimSuffix(c.Text, "\n")))
 			} else {
 				fmt.Fprintf(io.Out, "[%s %s]\n", printable(c.Type), printable(cmp.Or(c.MimeType, c.URI)))
 			}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/ostiary/ostiary/gateway"
 )
 
 // parseSize reads "4MiB", "256KiB", "1GiB", "512B" or a plain number of bytes.
@@ -28,6 +30,26 @@ func parseSize(s string) (int, error) {
 		return 0, fmt.Errorf("%q is too large", s)
 	}
 	return n * unit, nil
+}
+
+// parseRecord reads a size that a record has room for.
+func parseRecord(s string) (int, error) {
+	n, err := parseSize(s)
+	if err == nil && n > gateway.MaxRecorded {
+		return 0, fmt.Errorf("%q is too large; a record has room for %dKiB", s, gateway.MaxRecorded>>10)
+	}
+	return n, err
+}
+
+// minKeepAlive keeps comments on quiet streams from becoming a load.
+const minKeepAlive = time.Second
+
+func parseKeepAlive(s string) (time.Duration, error) {
+	d, err := parseDuration(s)
+	if err == nil && d < minKeepAlive {
+		return 0, fmt.Errorf("%q is too short; write %s or more", s, minKeepAlive)
+	}
+	return d, err
 }
 
 // parseDuration reads a positive Go duration: "5m", "1h30m", "250ms".

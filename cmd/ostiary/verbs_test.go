@@ -230,6 +230,9 @@ func TestDoctorSaysWhatIsWrongAndHowToMendIt(t *testing.T) {
 	if code != exitDone || strings.Contains(out, "✗") || errs != "" {
 		t.Fatalf("a well place: exit %d, %s%s", code, out, errs)
 	}
+	if !strings.Contains(out, "✓ confine   pipes: ") {
+		t.Errorf("how the upstream is confined is not said:\n%s", out)
+	}
 	for _, w := range connectCommands("x") {
 		if !strings.Contains(out, w.Agent) {
 			t.Errorf("no way to connect %s", w.Agent)
@@ -242,13 +245,13 @@ func TestDoctorSaysWhatIsWrongAndHowToMendIt(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(s.data, "master.key"), []byte("x"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	s.declare(t, "upstreams:\n  gone:\n    command: [no-such-program-here]\n")
+	s.declare(t, "upstreams:\n  gone:\n    command: [no-such-program-here]\n    confine: false\n")
 	code, out, _ = ostiary(t, args...)
 	for _, want := range []string{
 		"! data      " + s.data + " has mode 0755", "→ chmod 700 " + s.data,
 		"✗ files     key file", "→ chmod 600 " + filepath.Join(s.data, "master.key"),
 		"✗ program   upstream gone needs no-such-program-here",
-		"✗ upstream  gone is unavailable",
+		"✗ upstream  gone is unavailable", "! confine   gone runs with this user's rights", "→ drop confine: false",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("doctor does not say %q:\n%s", want, out)

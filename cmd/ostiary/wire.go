@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"path/filepath"
 	"time"
 
 	"github.com/ostiary/ostiary/catalogs"
@@ -15,6 +14,7 @@ import (
 	"github.com/ostiary/ostiary/federation/credential"
 	"github.com/ostiary/ostiary/gateway"
 	"github.com/ostiary/ostiary/policy"
+	"github.com/ostiary/ostiary/policy/rego"
 	"github.com/ostiary/ostiary/store"
 	"github.com/ostiary/ostiary/store/audit"
 )
@@ -25,6 +25,8 @@ type house struct {
 	audit      *audit.Log
 	federation *federation.Federation
 	gateway    *gateway.Gateway
+	decider    policy.Decider
+	policies   *rego.Live // decider, if it has files; nil for the default policy
 }
 
 // buildHouse opens the data directory and composes the parts over it. What was
@@ -36,6 +38,9 @@ func buildHouse(ctx context.Context, c *config, catalog *catalogs.Catalog, log *
 			err = errors.Join(err, h.close(ctx))
 		}
 	}()
+	if h.decider, h.policies, err = openPolicies(c); err != nil {
+		return nil, err
+	}
 	if h.store, err = store.Open(c.Data, store.Options{MasterKey: c.MasterKey}); err != nil {
 		return nil, fmt.Errorf("data directory %s: %w", c.Data, err)
 	}
@@ -44,41 +49,41 @@ func buildHouse(ctx context.Context, c *config, catalog *catalogs.Catalog, log *
 	}); err != nil {
 		return nil, fmt.Errorf("audit log in %s: %w", c.Data, err)
 	}
-	h.federation = newFederation(c, h.store, log)
+	h.federation = newFederation(c, h.store, log, (&definitions{sink: h.audit, log: log}).listen)
 	if err = h.federation.Apply(ctx, catalog); err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
 	h.gateway, err = gateway.New(gateway.Config{
 		Federation:     h.federation,
 		Verifier:       noAuth{},
-		Decider:        policy.AllowAll{},
+		Decider:        h.decider,
 		Audit:          h.audit,
 		Sealer:         h.store,
 		Once:           h.store,
 		Logger:         log.With("part", "gateway"),
-		Now:            time.Now,
+		Now:            clock(c),
 		Limits:         c.Limits,
 		Hosts:          publicHosts(c.PublicURL),
 		AllowedOrigins: c.AllowedOrigins,
+		LegacySSE:      c.LegacySSE,
 		Version:        thisBuild().Version,
 	})
 	return h, err
 }
 
 // newFederation makes the inner door; snapshots may be nil: nothing is kept.
-func newFederation(c *config, snapshots federation.SnapshotStore, log *slog.Logger) *federation.Federation {
-	var confined []string
-	if dir, err := filepath.Abs(c.Data); err == nil {
-		confined = append(confined, dir)
-	}
-	return federation.New(federation.Config{
+func newFederation(c *config, snapshots federation.SnapshotStore, log *slog.Logger, options ...func(*federation.Config)) *federation.Federation {
+	config := federation.Config{
 		Logger:      log.With("part", "federation"),
 		Now:         time.Now,
 		Credentials: credential.None{},
 		Snapshots:   snapshots,
 		Version:     thisBuild().Version,
-		Confined:    confined,
-	})
+	}
+	for _, set := range append(options, confinement(c)) {
+		set(&config)
+	}
+	return federation.New(config)
 }
 
 // routes are all endpoints there are.
@@ -86,7 +91,7 @@ func (h *house) routes(ready *readiness) http.Handler {
 	door := withBodyTimeout(h.gateway, bodyTimeout)
 	mux := http.NewServeMux()
 	mux.Handle("/mcp", door)
-	mux.Handle("/mcp/{upstream}", door)
+	mux.Handle("/mcp/", door) // and /mcp/{upstream}
 	mux.HandleFunc("GET /healthz", healthz)
 	mux.Handle("GET /readyz", ready)
 	mux.HandleFunc("/", notFound)
