@@ -5,8 +5,8 @@
 //
 // # Format
 //
-// Each file has one key, upstreams, a mapping from name to entry; DESIGN
-// section 5 shows an entry and catalog.schema.json describes every key for
+// Each file has one key, upstreams, a mapping from name to entry; the
+// README shows an entry and catalog.schema.json describes every key for
 // editors. Unknown keys, duplicate keys, anchors, aliases and custom tags are
 // refused: what an operator reads in the file is all there is.
 //

@@ -17,7 +17,7 @@ import (
 
 const module = "github.com/ostiary/ostiary"
 
-// room is one line of the architecture diagram (DESIGN section 2): a package
+// room is one line of the architecture diagram: a package
 // and what it may import of ours. anything is the wiring's privilege.
 type room struct {
 	name    string

@@ -54,7 +54,7 @@ func within(list []netip.Prefix, a netip.Addr) bool {
 
 // guard decides, after name resolution, which addresses may be dialled. A
 // literal private or loopback address in the operator's own url, or
-// localhost, is permission for that host and port (DESIGN 4); a name that
+// localhost, is permission for that host and port; a name that
 // resolves to one is not, whoever controls that name.
 type guard struct {
 	host    string // of the url, lower case, without brackets

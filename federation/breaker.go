@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Limits of the circuit breaker (DESIGN 4; one bad upstream is one bad
-// upstream, promise 7).
+// Limits of the circuit breaker (promise 7: one bad upstream is one bad
+// upstream).
 const (
 	breakerFailures = 5                      // in a row, until it opens
 	breakerPatience = 2 * time.Second        // of nothing but failures, until it opens

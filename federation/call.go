@@ -11,7 +11,7 @@ import (
 
 // Call is one request to one upstream, made of parameters alone. It has no
 // field for a header, a token or an inbound request, and must never get one
-// (DESIGN promise 1).
+// (promise 1).
 type Call struct {
 	Upstream string
 	Method   string // tools/call, prompts/get, resources/read, completion/complete

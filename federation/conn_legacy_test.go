@@ -77,7 +77,7 @@ func TestLegacyMetaTravelsWithOurProgressToken(t *testing.T) {
 	}
 }
 
-// security.md A-085.
+// case A-085.
 func TestLostSessionIsRenewedOnceAndTheCallRunsOnce(t *testing.T) {
 	leavesNothing(t)
 	l := newLegacyUpstream(t, echoResult)

@@ -73,7 +73,7 @@ func TestModernErrorIsAnAnswerWhateverItsStatus(t *testing.T) {
 	}
 }
 
-// security.md A-074, A-084.
+// case A-074, A-084.
 func TestUnusableAnswersBecomeCleanFailures(t *testing.T) {
 	leavesNothing(t)
 	respond := func(status int, kind, body string, more ...string) http.HandlerFunc {
@@ -138,7 +138,7 @@ func TestErrorWithoutIDIsOursWhereHTTPSaysSo(t *testing.T) {
 	}
 }
 
-// security.md 1.4: credentials must not travel along a redirect.
+// Credentials must not travel along a redirect.
 func TestRedirectIsNotFollowed(t *testing.T) {
 	var visited atomic.Int32
 	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { visited.Add(1) }))
@@ -178,7 +178,7 @@ func TestCredentialThatFailsMeansNotExecuted(t *testing.T) {
 	}
 }
 
-// security.md A-075.
+// case A-075.
 func TestAnswerSizeLimit(t *testing.T) {
 	const limit = 64 << 10
 	sized := func(m rpc, n int) string {
@@ -238,7 +238,7 @@ func TestFloodOfNotificationsIsCut(t *testing.T) {
 	}
 }
 
-// security.md A-076.
+// case A-076.
 func TestHangEndsAtTheTimeLimit(t *testing.T) {
 	leavesNothing(t)
 	hang := func(first func(w http.ResponseWriter), every string) func(http.ResponseWriter, *http.Request, rpc) {
@@ -300,7 +300,7 @@ func TestCancelClosesTheStream(t *testing.T) {
 	<-noticed
 }
 
-// security.md A-077.
+// case A-077.
 func TestOnlyWhatBelongsToTheCallReachesTheAgent(t *testing.T) {
 	const agents = `123456789012345678901234567890`
 	s := modernUpstream(t, func(w http.ResponseWriter, r *http.Request, m rpc) {
@@ -336,7 +336,7 @@ func TestOnlyWhatBelongsToTheCallReachesTheAgent(t *testing.T) {
 	}
 }
 
-// security.md A-086.
+// case A-086.
 func TestConnectionLostAfterTheRequestMeansUnknownOutcomeAndOneDelivery(t *testing.T) {
 	leavesNothing(t)
 	var executed atomic.Int32

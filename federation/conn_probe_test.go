@@ -19,7 +19,6 @@ import (
 	"github.com/ostiary/ostiary/gateway/wire"
 )
 
-// protocol.md B1, B3.
 func TestHTTPEraIsFoundOut(t *testing.T) {
 	leavesNothing(t)
 	rpcError := func(status int, code int, data string) func(http.ResponseWriter, rpc) {
@@ -209,7 +208,7 @@ func TestProxyIsUsed(t *testing.T) {
 	}
 }
 
-// DESIGN 4: a literal private address in the entry's own url is permission for
+// A literal private address in the entry's own url is permission for
 // that host and port; what a name resolves to is not.
 func TestAddressesThatMayBeDialled(t *testing.T) {
 	cases := []struct {

@@ -518,7 +518,7 @@ func TestStderrIsBoundedAndEscaped(t *testing.T) {
 	}
 }
 
-// protocol.md B2: some servers ignore what comes before initialize.
+// Some servers ignore what comes before initialize.
 func TestStdioSilenceOverDiscoverLeadsToInitialize(t *testing.T) {
 	leavesNothing(t)
 	d := dialConfig{Upstream: processFor("silent"), Version: "1", Logger: slog.New(slog.DiscardHandler), Now: time.Now}
@@ -535,7 +535,7 @@ func TestStdioSilenceOverDiscoverLeadsToInitialize(t *testing.T) {
 	}
 }
 
-// security.md A-087.
+// case A-087.
 func TestStdioProcessThatStopsReadingHoldsUpNobodyForEver(t *testing.T) {
 	leavesNothing(t)
 	c := connect(t, dialConfig{Upstream: processFor("plain")})

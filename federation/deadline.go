@@ -10,7 +10,7 @@ import (
 const defaultTimeout = 60 * time.Second
 
 // deadline bounds the time that an upstream may take for one call. It is a
-// hard limit: progress does not extend it (protocol.md B8). Time spent
+// hard limit: progress does not extend it. Time spent
 // waiting for the agent's answer to a question of the upstream does not
 // count.
 type deadline struct {

@@ -31,7 +31,7 @@ type dialConfig struct {
 // also after done.
 //
 // The era is found out by server/discover, never by anything that could have
-// an effect (protocol.md B3). A known era saves the question, and is doubted
+// an effect. A known era saves the question, and is doubted
 // as soon as it doesn't work.
 func dial(ctx context.Context, d dialConfig) (connection, error) {
 	if d.Logger == nil {

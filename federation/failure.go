@@ -54,7 +54,7 @@ func notExecuted(f *Failure) *Failure {
 
 // refused maps an HTTP answer that carries no JSON-RPC answer to us. The body
 // is not looked at: a login page or a stack trace is nobody's business
-// (security.md A-084).
+// (case A-084).
 func refused(upstream string, resp *http.Response, now time.Time) *Failure {
 	f := fail(upstream, ErrUnavailable, "HTTP %d", resp.StatusCode)
 	switch s := resp.StatusCode; {

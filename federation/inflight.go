@@ -170,7 +170,7 @@ var questions = map[string]string{
 }
 
 // declared says which questions a connection that declared these client
-// capabilities may be asked (security.md A-077: no others reach the agent).
+// capabilities may be asked (case A-077: no others reach the agent).
 func declared(capabilities []byte) map[string]bool {
 	may := make(map[string]bool)
 	if o, err := wire.Fields(capabilities); err == nil {

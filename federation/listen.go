@@ -15,8 +15,8 @@ type which [kinds]bool
 var allKinds = which{true, true, true, true}
 
 // announced are the kinds whose lists the upstream said have changed: their
-// watchers are told, even if the lists turn out the same (protocol.md 4.3,
-// trap 1).
+// watchers are told, even if the lists turn out the same: a
+// server may know of a change that its list does not show.
 type announced which
 
 // changesOf is what a list_changed notification announces.

@@ -79,7 +79,7 @@ type pages struct {
 }
 
 // listKind walks all pages of a list. Cursors are opaque, and the empty string
-// is one (protocol.md A24, B7). A server that gives a cursor twice would be
+// is one. A server that gives a cursor twice would be
 // walked for ever: the walk ends there, and what is new on its pages counts.
 func (u *upstream) listKind(ctx context.Context, conn connection, k Kind, left *budget) (*pages, error) {
 	p := &pages{ttl: -1}

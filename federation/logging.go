@@ -36,7 +36,7 @@ func wantsLog(c *Call, params wire.Object) bool {
 
 // leveler knows from which severity on a legacy session logs. The level is
 // the session's, the wishes are the calls': the most verbose one wins, and
-// each call gets what it asked for out of it (protocol.md 2.2).
+// each call gets what it asked for out of it.
 type leveler struct {
 	turn  chan struct{}
 	level int

@@ -216,7 +216,7 @@ func (s *Snapshot) merge(txn *memdb.Txn, k Kind, before *Snapshot, yielding map[
 }
 
 // prefers says whether i, and not rival, whose upstream's name comes first,
-// has the exposed name of both. A held name stays with its holder (DESIGN 3).
+// has the exposed name of both. A held name stays with its holder.
 func prefers(i, rival, held *Item, yielding map[string]yields) bool {
 	if held != nil {
 		return sameTarget(i, held) && !sameTarget(rival, held)

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Shape of a name in the merged namespace (DESIGN 3). Agents put their own
+// Shape of a name in the merged namespace. Agents put their own
 // prefix before it and stop at 64, hence the short maxExposed.
 const (
 	maxExposed   = 47 // bytes of prefix, separator and name together

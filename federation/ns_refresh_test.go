@@ -200,7 +200,6 @@ func TestLimitsOfAListing(t *testing.T) {
 	}
 }
 
-// protocol.md 4.3, trap 1.
 func TestListChangedNotifiesEvenIfTheListIsTheSame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := tools("x")

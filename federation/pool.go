@@ -27,7 +27,7 @@ var (
 	errMoved = errors.New("connection moved")
 )
 
-// sharing says who shares a connection (DESIGN 4): calls with equal values do.
+// sharing says who shares a connection: calls with equal values do.
 type sharing struct {
 	credential, owner string // its id, and the user it belongs to
 	principal         string // user and client; "" = anyone
@@ -102,7 +102,7 @@ func (p *pool) share(w wish, era *wire.Era) sharing {
 // are *Failure, or errReplaced once the pool is drained.
 func (p *pool) acquire(ctx context.Context, who *identity.Principal, capabilities []byte) (*pooled, error) {
 	if p.u.config.Load().Shared || len(capabilities) == 0 {
-		// DESIGN 4: a shared connection declares no elicitation, sampling or
+		// A shared connection declares no elicitation, sampling or
 		// roots: nobody knows whom such a request would be for.
 		capabilities = []byte(`{}`)
 	}

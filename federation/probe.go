@@ -18,7 +18,7 @@ var errNotLegacy = errors.New("upstream does not speak the legacy era")
 // what it has not.
 var assumed = []byte(`{"tools":{},"prompts":{},"resources":{},"completions":{}}`)
 
-// discovered reads the answer to server/discover (protocol.md B1, B2): the
+// discovered reads the answer to server/discover: the
 // peer of the modern era, errLegacy, or a *Failure. status is that of HTTP, 0
 // over stdio.
 func discovered(upstream string, m *wire.Message, status int) (*peer, error) {

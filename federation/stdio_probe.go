@@ -17,7 +17,7 @@ const (
 	discoverPatience = 5 * time.Second
 )
 
-// dialStdio starts the process and finds out its era (protocol.md B2). A
+// dialStdio starts the process and finds out its era. A
 // process that ends itself over server/discover is started once more, for
 // initialize.
 func dialStdio(ctx context.Context, d *dialConfig) (connection, error) {

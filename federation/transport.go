@@ -122,7 +122,7 @@ func withAuthorities(file string) (*x509.CertPool, error) {
 }
 
 // send makes one HTTP request with a header that h alone gives: an allow-list
-// by construction (DESIGN promise 1), to which only the credential adds. It
+// by construction (promise 1), to which only the credential adds. It
 // takes h over. No redirect is followed, no cookie kept. A request of which
 // not a byte left is sent once more: connections die while they are idle.
 func (e *endpoint) send(ctx context.Context, x *exchange, method string, h http.Header, body []byte) (*http.Response, error) {

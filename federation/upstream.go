@@ -106,7 +106,7 @@ func reencoded(was *section, config *catalogs.Upstream) *section {
 }
 
 // open makes a connection. A remembered era spares the probe; when a dial with
-// it fails, the next one probes again (protocol.md B3).
+// it fails, the next one probes again.
 func (u *upstream) open(ctx context.Context, c credential.Credential, capabilities []byte) (connection, error) {
 	era := u.era.Load()
 	conn, err := u.f.dial(ctx, dialConfig{

@@ -8,7 +8,7 @@ import (
 )
 
 // The marker that names the upstream of a URI in the merged namespace. It is
-// a fragment: the scheme, which clients look at, stays (DESIGN 3).
+// a fragment: the scheme, which clients look at, stays.
 const (
 	marker         = "#upstream="
 	fragmentMarker = "&fragment="
@@ -54,7 +54,7 @@ func SplitURI(uri string) (upstream, own string, marked bool) {
 	return name, base + "#" + fragment, true
 }
 
-// isUpstreamName: what a catalog accepts as a name (DESIGN 5).
+// isUpstreamName: what a catalog accepts as a name.
 func isUpstreamName(s string) bool {
 	return s != "" && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789-") == ""
 }

@@ -77,7 +77,7 @@ func (x *exchange) named(ctx context.Context, k federation.Kind, arguments strin
 
 // checkFolded refuses an argument whose key equals a property of the schema
 // only after case folding: an upstream that folds would read what policy did
-// not (DESIGN promise 5).
+// not (promise 5).
 func (x *exchange) checkFolded(t *target) *refusal {
 	if len(t.item.Properties) == 0 || t.upstream.FoldedArguments {
 		return nil
@@ -217,7 +217,7 @@ var traceKeys = []string{"traceparent", "tracestate", "baggage"}
 
 // metaFor is what of the agent's _meta travels to u: trace context and the
 // keys that the catalog names. Everything reserved is the gateway's to say
-// (DESIGN promise 4).
+// (promise 4).
 func (x *exchange) metaFor(u *catalogs.Upstream) []byte {
 	var b []byte
 	for _, m := range x.m.Meta.Members {

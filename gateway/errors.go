@@ -80,7 +80,7 @@ func refuse(status int, code int64, reason, text string) *refusal {
 }
 
 // fromFailure is the one place where a failed upstream becomes an answer. The
-// upstream's own words stay with the operator (DESIGN promise 1).
+// upstream's own words stay with the operator (promise 1).
 func fromFailure(err error) *refusal {
 	r := &refusal{status: http.StatusOK, code: codeInternal, outcome: "error", reason: "internal", text: "internal error"}
 	name := ""
@@ -121,7 +121,7 @@ func badAnswer(upstream, detail string) *refusal {
 }
 
 // unrecorded is the answer when the decision can't be made durable: nothing
-// ran (DESIGN promise 3).
+// ran (promise 3).
 func unrecorded(err error) *refusal {
 	return &refusal{
 		status: http.StatusServiceUnavailable, code: CodeUnrecorded, retry: 2 * time.Second,
@@ -139,7 +139,7 @@ func (x *exchange) unknown(t *target) *refusal {
 }
 
 // unknownTarget answers for what does not exist and for what this principal
-// may not see, with the same bytes (DESIGN section 3, hidden = unknown).
+// may not see, with the same bytes (promise 2, hidden = unknown).
 func (x *exchange) unknownTarget(kind, name string) *refusal {
 	r := &refusal{status: http.StatusOK, code: codeInvalidParams, outcome: "not_found", reason: "unknown_" + kind}
 	switch kind {

@@ -151,7 +151,7 @@ func (x *exchange) judge(ctx context.Context, t *target) *refusal {
 			text += ": " + strings.Join(d.Reasons, "; ")
 		}
 		f = &refusal{status: http.StatusOK, code: CodeDenied, outcome: "denied", reason: "denied", text: text}
-	case len(d.Obligations) > 0: // none is built yet, and an unknown one refuses (DESIGN section 6)
+	case len(d.Obligations) > 0: // none is built yet, and an unknown one refuses
 		f = &refusal{status: http.StatusOK, code: CodeDenied, outcome: "denied", reason: "unknown_obligation", text: "denied"}
 	case t.check != nil:
 		f = t.check()
@@ -249,7 +249,7 @@ func (x *exchange) record(kind string, req *policy.Request) *audit.Record {
 }
 
 // outcome records how a judged request ended. It is not awaited: a failed
-// outcome record still delivers the answer (DESIGN promise 3).
+// outcome record still delivers the answer (promise 3).
 func (x *exchange) outcome(word string, code int64, reason string, result []byte) {
 	now := x.g.Now()
 	x.metrics.Total = now.Sub(x.start).Microseconds()

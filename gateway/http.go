@@ -16,8 +16,8 @@ import (
 	"github.com/ostiary/ostiary/gateway/wire"
 )
 
-// ServeHTTP serves /mcp and /mcp/{upstream}. The order of checks is DESIGN
-// section 3: limits, Host and Origin, bearer, strict parse, era and headers,
+// ServeHTTP serves /mcp and /mcp/{upstream}. The order of checks is fixed:
+// limits, Host and Origin, bearer, strict parse, era and headers,
 // and then what the method's own function does.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	endpoint, ok := endpointOf(r.URL.Path)

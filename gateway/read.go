@@ -35,7 +35,7 @@ func (x *exchange) resource(ctx context.Context) (*target, *refusal) {
 }
 
 // locate finds what uri means to this principal: a marked URI one upstream, a
-// bare one the only visible upstream that can be meant (DESIGN section 3). A
+// bare one the only visible upstream that can be meant. A
 // URI that no list shows is judged as if it were listed, since results link to
 // such resources.
 func (x *exchange) locate(ctx context.Context, uri string) *target {

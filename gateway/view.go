@@ -43,8 +43,8 @@ func (v *visible) shows(i *federation.Item) bool {
 	return !hidden
 }
 
-// methodOf is the later act that listing a kind is judged as (DESIGN
-// section 6, listing).
+// methodOf is the later act that listing a kind is judged as:
+// callable implies listed.
 var methodOf = [4]string{
 	federation.Tool: "tools/call", federation.Prompt: "prompts/get",
 	federation.Resource: "resources/read", federation.Template: "resources/read",

@@ -12,7 +12,7 @@ import (
 // Version is the version of the input document that Request encodes to.
 const Version = 1
 
-// Request is the input document of one decision (DESIGN section 6). It is
+// Request is the input document of one decision. It is
 // built from the body and the verified token, never from a header that an
 // agent controls, except Agent, which is self-reported and says so.
 type Request struct {

@@ -4,7 +4,7 @@
 //
 // One data directory has one owner: ostiary.db is a bbolt file that is locked
 // while a Store is open. Three rules follow from what bbolt does and doesn't
-// promise (DESIGN section 8):
+// promise:
 //
 //   - bbolt doesn't notice changed bytes, so every value is sealed with its
 //     bucket and key as associated data, and Open reads everything once.

@@ -30,7 +30,7 @@ type finding struct {
 }
 
 const (
-	minFree    = 32 << 20              // a fresh data directory fits in it (DESIGN section 7)
+	minFree    = 32 << 20              // a fresh data directory fits in it
 	comfyFree  = 1 << 30               // below it the log fills up within days
 	slowSync   = 20 * time.Millisecond // p99 above it is felt in every call
 	syncProbes = 50

@@ -17,7 +17,7 @@ import (
 	"github.com/ostiary/ostiary/federation"
 )
 
-// Exit codes (DESIGN section 9).
+// Exit codes.
 const (
 	exitDone   = 0
 	exitFailed = 1

@@ -36,7 +36,7 @@ type Limits struct {
 	Batch    int // messages of one batch
 }
 
-// DefaultLimits are those of DESIGN promise 5 and section 3.
+// DefaultLimits are those of promise 5.
 var DefaultLimits = Limits{Bytes: 4 << 20, Depth: 64, Digits: 64, Exponent: 400, ID: 1024, Batch: 64}
 
 // Message is one JSON-RPC message after the strict parse. Every raw field

@@ -8,8 +8,8 @@ import (
 // MaxMethod is the most bytes that a method name may have.
 const MaxMethod = 256
 
-// Parse is the one strict parse of a message that an agent sent (DESIGN
-// promise 5). Whatever two parsers could read differently is refused, not
+// Parse is the one strict parse of a message that an agent sent
+// (promise 5). Whatever two parsers could read differently is refused, not
 // interpreted. The error is a *ParseError. The Message aliases raw, which must
 // not change afterwards.
 func Parse(raw []byte, lim Limits) (*Message, error) {

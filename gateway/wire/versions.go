@@ -61,8 +61,8 @@ type VersionError struct {
 func (e *VersionError) Error() string { return e.Text }
 
 // EraOf chooses the era of a request from its markers: a reserved modern key in
-// _meta, or a version header from 2026-07-28 on. The method name plays no part
-// (protocol.md, fact 2). m is nil for requests without a message (GET, DELETE).
+// _meta, or a version header from 2026-07-28 on. The method name plays no part.
+// m is nil for requests without a message (GET, DELETE).
 //
 // version is what the body names in the modern era, else the header, else
 // AssumedVersion. Whether we speak it is for the caller to ask (KnownVersion);

@@ -11,7 +11,7 @@ import (
 const reserveFile = "reserve"
 
 // makeReserve takes Options.Reserve bytes from the disk, so that they can be
-// given back when it is full (DESIGN section 7). It is not an error of the log
+// given back when it is full. It is not an error of the log
 // that there is no space for it now: the log is low.
 func (l *Log) makeReserve() error {
 	if l.Reserve < 0 {
