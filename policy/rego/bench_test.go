@@ -79,7 +79,7 @@ obligations contains {"type": "mask", "paths": ["/arguments/ssn"]} if input.argu
 )
 
 func benchmarkDecide(b *testing.B, rules string) {
-	e := engine(b, rules, Options{})
+	e := engine(b, rules, patient())
 	r := request()
 	if d, err := e.Decide(b.Context(), r); err != nil || !d.Allow {
 		b.Fatal(d, err)
@@ -104,7 +104,7 @@ func BenchmarkDecideRealistic(b *testing.B) { benchmarkDecide(b, realisticRules)
 // benchmarkList lists 1,000 tools. Rules that read names make every one of
 // them a case of its own.
 func benchmarkList(b *testing.B, rules string, cold bool) {
-	e := engine(b, rules+"\nallow if input.target.name == \"tool_number_7\"\n", Options{})
+	e := engine(b, rules+"\nallow if input.target.name == \"tool_number_7\"\n", patient())
 	r := request()
 	upstreams, targets := catalog(1000)
 	list := func() {
@@ -134,7 +134,7 @@ func BenchmarkListRemembered(b *testing.B) { benchmarkList(b, groupRules, false)
 func BenchmarkLoad(b *testing.B) {
 	dir := directory(b, "policy.rego", "package ostiary\n\ndefault allow := false\n"+realisticRules)
 	for b.Loop() {
-		if _, err := Load(dir, Options{}); err != nil {
+		if _, err := Load(dir, patient()); err != nil {
 			b.Fatal(err)
 		}
 	}

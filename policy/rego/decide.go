@@ -54,7 +54,7 @@ func (e *Engine) evaluate(ctx context.Context, r *policy.Request, limit time.Dur
 		}}, nil
 	}
 	refused := policy.Decision{Revision: e.revision}
-	doc, err := document(e.leaves, r, e.decides.wants)
+	doc, err := document(e.decided, r)
 	if err != nil {
 		return refused, err
 	}
@@ -73,10 +73,6 @@ func (e *Engine) evaluate(ctx context.Context, r *policy.Request, limit time.Dur
 	}
 	return d, nil
 }
-
-// wants keeps what rules can read. The rest would be half of an evaluation's
-// cost, and of the parsing of arguments all of it.
-func (r *reads) wants(path string) bool { return r.leaves[path] }
 
 // tooLarge names what rules would have to read, but is over the limit.
 // Evaluation can't be interrupted inside one built-in function, so its input

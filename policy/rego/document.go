@@ -9,29 +9,28 @@ import (
 	"github.com/ostiary/ostiary/policy"
 )
 
-// document makes the input document from the leaves that want accepts; those
-// of one group stand together. It builds OPA's own values: the way over maps costs as much as a small policy.
-func document(all []leaf, r *policy.Request, want func(path string) bool) (ast.Value, error) {
+// document makes the input document of these leaves, of which those of one
+// group stand together. It builds OPA's own values: the way over maps costs as
+// much as a small policy.
+func document(these []leaf, r *policy.Request) (ast.Value, error) {
 	top := make([][2]*ast.Term, 0, 8)
 	var members [8][2]*ast.Term // no group has more fields
 	n := 0
-	for i := range all {
-		l := &all[i]
-		if want(l.path) {
-			t, err := l.term(r)
-			if err != nil {
-				return nil, err
-			}
-			switch {
-			case t == nil:
-			case l.group == "":
-				top = append(top, [2]*ast.Term{l.key, t})
-			default:
-				members[n] = [2]*ast.Term{l.key, t}
-				n++
-			}
+	for i := range these {
+		l := &these[i]
+		t, err := l.term(r)
+		if err != nil {
+			return nil, err
 		}
-		if n > 0 && (i+1 == len(all) || all[i+1].group != l.group) {
+		switch {
+		case t == nil:
+		case l.group == "":
+			top = append(top, [2]*ast.Term{l.key, t})
+		default:
+			members[n] = [2]*ast.Term{l.key, t}
+			n++
+		}
+		if n > 0 && (i+1 == len(these) || these[i+1].group != l.group) {
 			top = append(top, [2]*ast.Term{l.above, ast.ObjectTerm(members[:n]...)})
 			n = 0
 		}

@@ -2,6 +2,7 @@ package rego
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -29,8 +30,11 @@ type Engine struct {
 	allow, stepUp, denied opa.PreparedPartialQuery
 	stepsUp               bool // there are obligations, so stepUp means something
 
-	decides   reads // of all that Decide evaluates
-	lists     reads // of all that Visible evaluates
+	decides reads  // of all that Decide evaluates
+	lists   reads  // of all that Visible evaluates
+	decided []leaf // the document of Decide: what it reads. The rest would be half of its cost
+	listing [2]listing
+
 	warnings  Problems
 	tested    int
 	decisions *memory[policy.Decision] // allowing ones
@@ -41,6 +45,12 @@ type Engine struct {
 }
 
 var _ policy.Decider = (*Engine)(nil)
+
+// listing is how Visible judges requests of a known era (0), and of none (1).
+type listing struct {
+	document []leaf
+	unknown  []*ast.Term // nil where rules read nothing unknown: evaluation is exact
+}
 
 // keys are the leaves that a remembered answer depends on, in two parts: one
 // for the scope, one for the target. nil scope and target mean nothing is read.
@@ -60,25 +70,14 @@ const eraPath = "request.era"
 
 func keysOf(all []leaf, r reads, unknown []string) keys {
 	k := keys{usable: !r.any(fleeting...)}
-	for _, l := range all {
-		switch {
-		case !r.leaves[l.path] || under(l.path, unknown):
-		case l.target:
+	for _, l := range r.of(all, unknown) {
+		if l.target {
 			k.target = append(k.target, l)
-		default:
+		} else {
 			k.scope = append(k.scope, l)
 		}
 	}
 	return k
-}
-
-func under(path string, parents []string) bool {
-	for _, p := range parents {
-		if path == p || strings.HasPrefix(path, p+".") {
-			return true
-		}
-	}
-	return false
 }
 
 func appendKey(b []byte, leaves []leaf, r *policy.Request) []byte {
@@ -116,6 +115,15 @@ func (e *Engine) prepare(ctx context.Context, has map[string]bool) error {
 	e.lists = readsOf(e.compiler, e.leaves, ast.MustParseRef(listedQuery))
 	e.keys = keysOf(e.leaves, e.decides, nil)
 	e.listKeys = keysOf(e.leaves, e.lists, unknownListed)
+	e.decided = e.decides.of(e.leaves, nil)
+	for i, unknown := range [][]string{unknownListed, append(slices.Clone(unknownListed), eraPath)} {
+		e.listing[i].document = e.lists.of(e.leaves, unknown)
+		if e.lists.any(unknown...) {
+			for _, path := range unknown {
+				e.listing[i].unknown = append(e.listing[i].unknown, ast.NewTerm(ast.MustParseRef("input."+path)))
+			}
+		}
+	}
 	for _, l := range e.leaves {
 		if l.group == "time" && e.lists.leaves[l.path] {
 			e.clocks = append(e.clocks, l)

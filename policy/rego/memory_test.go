@@ -193,10 +193,7 @@ func rememberedIsFresh(t *testing.T, seed uint64) {
 		r.Upstream, r.Target = g.target()
 		g.open(&r)
 		fresh := *e
-		fresh.decides = reads{leaves: map[string]bool{}}
-		for _, l := range e.leaves {
-			fresh.decides.leaves[l.path] = true
-		}
+		fresh.decided = e.leaves
 		want, wantErr := fresh.evaluate(t.Context(), &r, patient().Timeout)
 		for range 2 {
 			got, err := e.Decide(t.Context(), &r)

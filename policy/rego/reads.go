@@ -109,11 +109,24 @@ func (r *reads) add(all []leaf, ref ast.Ref, at *ast.Location) {
 // any tells whether one of the leaves at or below the paths is read.
 func (r *reads) any(paths ...string) bool {
 	for path := range r.leaves {
-		for _, p := range paths {
-			if path == p || strings.HasPrefix(path, p+".") {
-				return true
-			}
+		if under(path, paths) {
+			return true
 		}
 	}
 	return false
+}
+
+// of are the leaves that are read, without those that are unknown.
+func (r *reads) of(all []leaf, unknown []string) []leaf {
+	var some []leaf
+	for _, l := range all {
+		if r.leaves[l.path] && !under(l.path, unknown) {
+			some = append(some, l)
+		}
+	}
+	return some
+}
+
+func under(path string, parents []string) bool {
+	return slices.ContainsFunc(parents, func(p string) bool { return path == p || strings.HasPrefix(path, p+".") })
 }

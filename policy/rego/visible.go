@@ -84,39 +84,35 @@ func listingOf(r *policy.Request) policy.Request {
 // listable judges one target. keep tells whether the answer may be
 // remembered: what came of an error may not.
 func (e *Engine) listable(ctx context.Context, q *policy.Request, limit time.Duration) (shown, keep bool, err error) {
-	unknown := unknownListed
+	how := &e.listing[0]
 	if q.Request.Era == "" {
-		unknown = append(unknown[:len(unknown):len(unknown)], eraPath)
+		how = &e.listing[1]
 	}
-	doc, err := document(e.leaves, q, func(path string) bool { return !under(path, unknown) && e.lists.wants(path) })
+	doc, err := document(how.document, q)
 	if err != nil {
 		return false, false, nil // it can't be called with such a definition either
 	}
 	err = e.run(ctx, limit, func(c topdown.Cancel) error {
-		if !e.lists.any(unknown...) {
+		if how.unknown == nil {
 			v, err := e.eval(ctx, e.listed, doc, c)
 			shown = v != nil && v.Compare(ast.Boolean(true)) == 0
 			return err
 		}
-		shown, err = e.possible(ctx, doc, unknown, c)
+		shown, err = e.possible(ctx, doc, how.unknown, c)
 		return err
 	})
 	var f *policy.Failure
 	if errors.As(err, &f) && f.Code == policy.FailedError {
 		// Partial evaluation may meet an error that a call would not.
-		return e.lists.any(unknown...), false, nil
+		return how.unknown != nil, false, nil
 	}
 	return shown, err == nil, err
 }
 
 // possible tells whether unknown values could make the target allowed.
-func (e *Engine) possible(ctx context.Context, doc ast.Value, unknown []string, c topdown.Cancel) (bool, error) {
-	terms := make([]*ast.Term, len(unknown))
-	for i, path := range unknown {
-		terms[i] = ast.NewTerm(ast.MustParseRef("input." + path)) // our own words
-	}
+func (e *Engine) possible(ctx context.Context, doc ast.Value, unknown []*ast.Term, c topdown.Cancel) (bool, error) {
 	ask := func(q opa.PreparedPartialQuery) (verdict, error) {
-		result, err := q.Partial(ctx, opa.EvalParsedInput(doc), opa.EvalParsedUnknowns(terms), opa.EvalExternalCancel(c))
+		result, err := q.Partial(ctx, opa.EvalParsedInput(doc), opa.EvalParsedUnknowns(unknown), opa.EvalExternalCancel(c))
 		if err != nil {
 			return maybe, err
 		}
