@@ -1,10 +1,12 @@
 package gateway
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -436,21 +438,25 @@ func bridgeCancel(t *testing.T, c combination) {
 func bridgeResume(t *testing.T, c combination) {
 	u := newUpstream(t, c.ups)
 	goOn := make(chan struct{})
-	resumed := false
+	var resumed atomic.Bool
+	id := make(chan []byte, 1) // of the call whose stream broke
+	if c.name == "ML" {        // the gateway takes up its own stream where it broke
+		u.get = func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Last-Event-Id") != "e1" {
+				w.WriteHeader(http.StatusMethodNotAllowed)
+				return
+			}
+			resumed.Store(true)
+			emit(w, string(wire.AppendResult(nil, <-id, []byte(textResult("done")))))
+		}
+	}
 	u.call = func(w http.ResponseWriter, r *http.Request, m *wire.Message) string {
 		result := textResult("done")
 		if u.era == wire.Modern {
 			result = `{"resultType":"complete",` + result[1:]
 		}
-		if c.name == "ML" { // the gateway takes up its own stream where it broke
-			u.get = func(w http.ResponseWriter, r *http.Request) {
-				if r.Header.Get("Last-Event-Id") != "e1" {
-					w.WriteHeader(http.StatusMethodNotAllowed)
-					return
-				}
-				resumed = true
-				emit(w, string(wire.AppendResult(nil, m.ID, []byte(result))))
-			}
+		if c.name == "ML" {
+			id <- bytes.Clone(m.ID)
 			w.Header().Set("Content-Type", "text/event-stream")
 			w.Write(wire.AppendEvent(nil, "e1", nil))
 			return ""
@@ -464,8 +470,8 @@ func bridgeResume(t *testing.T, c combination) {
 	k := r.talk(c.agent, "2025-11-25", "{}")
 	if c.agent == wire.Modern {
 		close(goOn)
-		if text := got(t, k.call("tools/call", `"name":"up__echo"`)); text != "done" || resumed != (c.name == "ML") {
-			t.Error(text, resumed)
+		if text := got(t, k.call("tools/call", `"name":"up__echo"`)); text != "done" || resumed.Load() != (c.name == "ML") {
+			t.Error(text, resumed.Load())
 		}
 		req, _ := http.NewRequest(http.MethodGet, r.URL+"/mcp", nil)
 		req.Header.Set("Mcp-Protocol-Version", "2026-07-28")
@@ -514,7 +520,7 @@ func bridgeLifecycle(t *testing.T, c combination) {
 	u.extra["logging/setLevel"] = `{}`
 	r := newRig(t, map[string]*upstream{"up": u})
 	k := r.talk(c.agent, "2025-11-25", "{}")
-	before := len(u.hits)
+	before := u.heard()
 	if c.agent == wire.Modern {
 		if m := k.call("server/discover", ""); !strings.Contains(said(m), `"logging":{}`) || !strings.Contains(said(m), `"2026-07-28"`) {
 			t.Error(said(m))
@@ -531,7 +537,7 @@ func bridgeLifecycle(t *testing.T, c combination) {
 			}
 		}
 	}
-	if len(u.hits) != before {
+	if u.heard() != before {
 		t.Error("the upstream was asked for what the gateway answers itself")
 	}
 }

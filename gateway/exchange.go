@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"net"
 	"net/http"
 	"strings"
@@ -142,7 +143,7 @@ func (x *exchange) judge(ctx context.Context, t *target) *refusal {
 	case err != nil: // an error while deciding is a denial
 		x.g.Logger.Error("decision failed", "error", err, "decision_id", x.id)
 		d = policy.Decision{Revision: d.Revision}
-		f = &refusal{status: http.StatusOK, code: CodeDenied, outcome: "denied", reason: "decision_failed", text: "denied"}
+		f = &refusal{status: http.StatusOK, code: CodeDenied, outcome: "denied", reason: failureWord(err), text: "denied"}
 	case !d.Allow && d.Hidden:
 		f = x.unknown(t)
 	case !d.Allow:
@@ -177,6 +178,14 @@ func (x *exchange) judge(ctx context.Context, t *target) *refusal {
 		return unrecorded(err)
 	}
 	return f
+}
+
+// failureWord is the record's word for why policy could not decide.
+func failureWord(err error) string {
+	if f, ok := errors.AsType[*policy.Failure](err); ok {
+		return f.Code
+	}
+	return "decision_failed"
 }
 
 // request is the input document for t.

@@ -132,6 +132,7 @@ func New(c Config) (*Gateway, error) {
 	g.parks = newParks(ctx, g)
 	g.taskAsks = newTaskAsks(ctx, g)
 	g.unwatch = c.Federation.Watch(g.changed)
+	g.running.Go(g.followPolicy)
 	return g, nil
 }
 

@@ -68,7 +68,7 @@ func TestNothingOfTheAgentsOwnReachesAnUpstream(t *testing.T) {
 		if n := len(u.calls("tools/call")); n != 2 {
 			t.Fatalf("%v: %d calls", era, n)
 		}
-		for _, h := range u.hits {
+		for _, h := range u.all() {
 			if strings.Contains(h.body, canary) {
 				t.Errorf("%v: body of %s carries the canary: %s", era, h.method, h.body)
 			}
@@ -199,7 +199,7 @@ func TestHiddenIsUnknown(t *testing.T) {
 			}
 			for _, era := range []string{"modern", "legacy"} {
 				ask := func(name string) (string, int64, int) {
-					before, hits := dec.decided.Load(), len(u.hits)
+					before, hits := dec.decided.Load(), u.heard()
 					var a answer
 					r.id = 100
 					if era == "modern" {
@@ -207,7 +207,7 @@ func TestHiddenIsUnknown(t *testing.T) {
 					} else {
 						a = r.in(session, path, method, `"name":"`+prefix+name+`"`)
 					}
-					return fmt.Sprint(a.status, strings.ReplaceAll(a.body, name, "X")), dec.decided.Load() - before, len(u.hits) - hits
+					return fmt.Sprint(a.status, strings.ReplaceAll(a.body, name, "X")), dec.decided.Load() - before, u.heard() - hits
 				}
 				hidden, n1, h1 := ask("hidden")
 				absent, n2, h2 := ask("nosuch")
@@ -273,12 +273,12 @@ func TestNothingRunsUnrecorded(t *testing.T) {
 		{"tools/call", `"name":"up__echo"`}, {"prompts/get", `"name":"up__p"`}, {"tools/list", ``},
 		{"resources/read", `"uri":"x://r#upstream=up"`}, {"completion/complete", `"ref":{"type":"ref/prompt","name":"up__p"},"argument":{"name":"a","value":""}`},
 	} {
-		hits := len(u.hits)
+		hits := u.heard()
 		a := r.modern("/mcp", q[0], q[1])
 		if a.status != http.StatusServiceUnavailable || a.header.Get("Retry-After") == "" || a.code(t) != CodeUnrecorded {
 			t.Errorf("%s: %d %s", q[0], a.status, a.body)
 		}
-		if len(u.hits) != hits {
+		if u.heard() != hits {
 			t.Errorf("%s reached the upstream", q[0])
 		}
 	}
@@ -341,7 +341,7 @@ func TestRequestStateIsGoodForItsOwnRequestAlone(t *testing.T) {
 	if got := r.modern("/mcp", "tools/call", args+responses).result(t); !strings.Contains(got, "done") {
 		t.Error(got)
 	}
-	hits := len(u.hits)
+	hits := u.heard()
 	for name, a := range map[string]answer{
 		"tampered":        r.modern("/mcp", "tools/call", args+strings.Replace(responses, res.RequestState, res.RequestState[:len(res.RequestState)-2]+"AA", 1)),
 		"other arguments": r.modern("/mcp", "tools/call", `"name":"up__echo","arguments":{"text":"b"}`+responses),
@@ -353,7 +353,7 @@ func TestRequestStateIsGoodForItsOwnRequestAlone(t *testing.T) {
 			t.Errorf("%s: %s", name, a.body)
 		}
 	}
-	if len(u.hits) != hits {
+	if u.heard() != hits {
 		t.Error("a wrong requestState reached the upstream")
 	}
 }

@@ -40,7 +40,7 @@ func (x *exchange) list(ctx context.Context, k federation.Kind) {
 		x.answer(nil, &refusal{status: http.StatusOK, code: CodeDenied, outcome: "denied", reason: "decision_failed", text: "denied"})
 		return
 	}
-	list := &v.lists[k]
+	list := v.lists[k]
 	first, f := x.pageStart(k, list)
 	if f != nil {
 		x.answer(nil, f)

@@ -95,6 +95,16 @@ func (h *hub) changed(upstream string, c changes) {
 	}
 }
 
+// changedForAll marks all lists as changed, for everybody: what policy shows
+// may be other now, and who sees nothing of an upstream any more must hear it.
+func (h *hub) changedForAll() {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	for l := range h.listeners {
+		l.markAll()
+	}
+}
+
 // closeAll ends every serve with errClosing, now and later.
 func (h *hub) closeAll() { h.once.Do(func() { close(h.closing) }) }
 
@@ -122,6 +132,17 @@ type pendingChange struct {
 	set       bool
 	upstreams []string // whose; nil when they are more than changeNames
 	sent      time.Time
+}
+
+func (l *listener) markAll() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for i := range l.pending {
+		if l.wants&(1<<i) != 0 {
+			l.pending[i].set, l.pending[i].upstreams = true, nil // nil: whatever sees says
+			l.signal()
+		}
+	}
 }
 
 func (l *listener) mark(c changes, upstream string) {

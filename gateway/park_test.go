@@ -410,7 +410,7 @@ func TestADeniedQuestionOrAnswerReachesNobody(t *testing.T) {
 				if asked := len(k.asked) == 1; asked != (what == "answer") {
 					t.Errorf("asked %s", k.asked)
 				}
-				for _, h := range u.hits {
+				for _, h := range u.all() {
 					if strings.Contains(h.body, "secret") {
 						t.Error("a denied answer reached the upstream")
 					}

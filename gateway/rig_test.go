@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -163,6 +164,20 @@ func (u *upstream) expects(id string) (reply chan *wire.Message) {
 	return reply
 }
 
+// all are the recorded requests.
+func (u *upstream) all() []hit {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return slices.Clone(u.hits)
+}
+
+// heard counts all recorded requests.
+func (u *upstream) heard() int {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return len(u.hits)
+}
+
 // calls are the recorded requests of a method.
 func (u *upstream) calls(method string) []hit {
 	u.mu.Lock()
@@ -264,7 +279,7 @@ func (testVerifier) Verify(_ context.Context, r *http.Request) (*identity.Princi
 	case "nobody":
 		return nil, errNoToken
 	}
-	return &identity.Principal{Issuer: "test", Subject: name, Name: name, Client: identity.Client{ID: "c1", Kind: "static"}}, nil
+	return &identity.Principal{Issuer: "test", Subject: name, Name: name, Groups: strings.Fields(r.Header.Get("X-Test-Groups")), Client: identity.Client{ID: "c1", Kind: "static"}}, nil
 }
 
 var errNoToken = errors.New("no token")

@@ -131,3 +131,27 @@ func (g *Gateway) changed(c federation.Change) {
 	}
 	g.hub.changed(c.Upstream, bits)
 }
+
+// policyLook is how often the decider is asked whether its lists may have
+// changed: after a reload, or because rules read the time.
+const policyLook = 500 * time.Millisecond
+
+// followPolicy tells listeners when policy may show them other lists.
+func (g *Gateway) followPolicy() {
+	last := g.Decider.Revision()
+	tick := time.NewTicker(policyLook)
+	defer tick.Stop()
+	for {
+		select {
+		case <-g.hub.closing:
+			return
+		case <-tick.C:
+		}
+		now := g.Decider.Revision()
+		if now == last {
+			continue
+		}
+		last = now
+		g.hub.changedForAll()
+	}
+}

@@ -85,7 +85,7 @@ func taskCourse(t *testing.T, c combination) {
 	if strings.Contains(result, "own-1") || !strings.Contains(result, "file:///r#upstream=up") || !strings.Contains(result, `"x":1.10`) {
 		t.Errorf("result: %s", result)
 	}
-	for _, h := range u.hits {
+	for _, h := range u.all() {
 		if strings.Contains(h.body, task.TaskID) || h.method == "tasks/get" && c.ups == wire.Modern && h.header.Get("Mcp-Name") != "own-1" {
 			t.Errorf("the upstream got %v %s", h.header, h.body)
 		}
@@ -392,8 +392,8 @@ func TestAHandleIsGoodForItsPrincipalAndEndpointAlone(t *testing.T) {
 	u.reset()
 	now.Add(1)
 	refused("an expired handle", k, task.TaskID)
-	if len(u.hits) != 0 {
-		t.Errorf("the upstream heard of it: %v", u.hits)
+	if u.heard() != 0 {
+		t.Errorf("the upstream heard of it: %v", u.all())
 	}
 	// What the upstream has forgotten reads the same, in our words.
 	now.Add(-1)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/binary"
 	"encoding/hex"
 	"sync"
 
@@ -18,10 +19,11 @@ import (
 type view struct {
 	snap     *federation.Snapshot
 	revision string // of the decider
-	lists    [4]visible
+	lists    [4]*visible
 }
 
-// visible is one list of a view.
+// visible is one list of a view. Views over one snapshot that show the same
+// share it, so that what is kept does not grow with users or agents.
 type visible struct {
 	items  []*federation.Item // in the snapshot's order
 	of     int                // before filtering
@@ -52,8 +54,23 @@ var methodOf = [4]string{
 
 // views remembers views while snapshot and policy stay the same.
 type views struct {
-	mu sync.RWMutex
-	m  map[string]*view
+	mu     sync.RWMutex
+	m      map[string]*view
+	snap   *federation.Snapshot // that shared is of
+	shared map[string]*visible  // by endpoint, kind and digest
+}
+
+// share is v, or the equal list that is remembered already. It needs mu.
+func (vs *views) share(snap *federation.Snapshot, endpoint string, k federation.Kind, v *visible) *visible {
+	if vs.snap != snap || len(vs.shared) >= viewsKept {
+		vs.snap, vs.shared = snap, make(map[string]*visible)
+	}
+	key := endpoint + "\x00" + k.String() + v.digest
+	if other := vs.shared[key]; other != nil {
+		return other
+	}
+	vs.shared[key] = v
+	return v
 }
 
 // viewsKept bounds how many principals' views are remembered; above it all
@@ -65,8 +82,26 @@ func (x *exchange) view(ctx context.Context) (*view, error) {
 	return x.g.viewOf(ctx, x.p, x.endpoint, x.snap, x.agent)
 }
 
+// viewKey names all that a listing may depend on besides snapshot and policy:
+// two tokens of one user may differ in groups, scopes or age.
+func viewKey(p *identity.Principal, endpoint string, agent policy.Agent) string {
+	b := make([]byte, 0, 256)
+	for _, s := range []string{p.Key(), endpoint, agent.Name, agent.Version, p.Grant.Resource, p.Client.Kind, p.Name} {
+		b = append(append(b, s...), 0)
+	}
+	for _, list := range [][]string{p.Groups, p.AMR, p.Grant.Scopes} {
+		for _, s := range list {
+			b = append(append(b, s...), 0)
+		}
+		b = append(b, 1)
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(p.AuthTime.UnixNano()))
+	b = binary.BigEndian.AppendUint64(b, uint64(p.Grant.ConsentedAt.UnixNano()))
+	return string(b)
+}
+
 func (g *Gateway) viewOf(ctx context.Context, p *identity.Principal, endpoint string, snap *federation.Snapshot, agent policy.Agent) (*view, error) {
-	key := p.Key() + "\x00" + endpoint
+	key := viewKey(p, endpoint, agent)
 	revision := g.Decider.Revision()
 	g.views.mu.RLock()
 	v := g.views.m[key]
@@ -76,12 +111,17 @@ func (g *Gateway) viewOf(ctx context.Context, p *identity.Principal, endpoint st
 	}
 	v = &view{snap: snap, revision: revision}
 	for k := range v.lists {
-		if err := g.judgeList(ctx, p, endpoint, snap, agent, federation.Kind(k), &v.lists[k]); err != nil {
+		list, err := g.judgeList(ctx, p, endpoint, snap, agent, federation.Kind(k))
+		if err != nil {
 			return nil, err
 		}
+		v.lists[k] = list
 	}
 	g.views.mu.Lock()
 	defer g.views.mu.Unlock()
+	for k, list := range v.lists {
+		v.lists[k] = g.views.share(snap, endpoint, federation.Kind(k), list)
+	}
 	if g.views.m == nil || len(g.views.m) >= viewsKept {
 		g.views.m = make(map[string]*view)
 	}
@@ -89,9 +129,9 @@ func (g *Gateway) viewOf(ctx context.Context, p *identity.Principal, endpoint st
 	return v, nil
 }
 
-func (g *Gateway) judgeList(ctx context.Context, p *identity.Principal, endpoint string, snap *federation.Snapshot, agent policy.Agent, k federation.Kind, v *visible) error {
+func (g *Gateway) judgeList(ctx context.Context, p *identity.Principal, endpoint string, snap *federation.Snapshot, agent policy.Agent, k federation.Kind) (*visible, error) {
 	all := snap.List(endpoint, k)
-	v.of = len(all)
+	v := &visible{of: len(all)}
 	req := g.subject(p)
 	req.Listing, req.Agent, req.Time = true, agent, policy.At(g.Now())
 	req.Request = policy.Act{Method: methodOf[k], Kind: k.String(), Endpoint: endpointPath(endpoint)}
@@ -102,7 +142,7 @@ func (g *Gateway) judgeList(ctx context.Context, p *identity.Principal, endpoint
 	}
 	shown, err := g.Decider.Visible(ctx, &req, upstreams, targets)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	names := sha256.New()
 	v.items = make([]*federation.Item, 0, len(all))
@@ -119,7 +159,7 @@ func (g *Gateway) judgeList(ctx context.Context, p *identity.Principal, endpoint
 		names.Write([]byte{'\n'})
 	}
 	v.digest = hex.EncodeToString(names.Sum(nil))
-	return nil
+	return v, nil
 }
 
 // encoded is one of the view's lists, all of it, for agents of a protocol
@@ -143,7 +183,7 @@ func (v *view) page(k federation.Kind, endpoint, version string, first, count in
 }
 
 func (v *view) shape(k federation.Kind, endpoint string, f form) *shape {
-	list := &v.lists[k]
+	list := v.lists[k]
 	s := &list.shapes[f]
 	s.once.Do(func() {
 		items := make([][]byte, len(list.items))

@@ -58,6 +58,8 @@ package gateway
 //
 //	denied                 policy says no
 //	decision_failed        policy could not be asked
+//	policy_input, policy_timeout, policy_busy, policy_undefined, policy_error, policy_panic
+//	                       policy was asked and could not decide (package policy, Failure)
 //	unknown_obligation     policy asks for what this version can't do
 //	unknown_tool, unknown_prompt, unknown_resource, unknown_task
 //	                       what does not exist, or is hidden
