@@ -103,8 +103,8 @@ func (i *inflight) question(m *wire.Message, send func(body []byte)) {
 	}
 	ctx, cancel := context.WithCancel(i.ctx)
 	i.asked[key] = cancel
-	i.mu.Unlock()
 	i.clock.pause()
+	defer i.mu.Unlock() // finish must see the question before it waits
 	i.asking.Go(func() {
 		defer i.clock.resume()
 		defer i.forget(key)
