@@ -17,7 +17,7 @@ var plays = map[string]bool{
 }
 
 // replyTime is how long an upstream waits for the answer to a question.
-const replyTime = 5 * time.Second
+const replyTime = 15 * time.Second
 
 // play answers one request as the script says.
 func (rec *Recorder) play(s *script, w http.ResponseWriter, r *http.Request, in *asked) {

@@ -27,7 +27,7 @@ func ourTrace() string {
 
 // recordTime is how long records may take to appear in the log: only the
 // decision is waited for before an answer goes out.
-const recordTime = 5 * time.Second
+const recordTime = 20 * time.Second
 
 // audit gives each outcome the records of its step: those between the probes
 // before and behind it.

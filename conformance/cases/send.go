@@ -19,7 +19,7 @@ import (
 
 // Limits of one step.
 const (
-	answerTime  = 15 * time.Second // until the whole answer is there
+	answerTime  = 60 * time.Second // until the whole answer is there
 	answerBytes = 8 << 20          // of one answer's body
 	quietTime   = 300 * time.Millisecond
 )

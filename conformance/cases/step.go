@@ -14,9 +14,9 @@ import (
 
 // Bounds of what must go on while an upstream misbehaves.
 const (
-	controlBound = 5 * time.Second        // for one call to a healthy upstream; generous, for busy machines
+	controlBound = 15 * time.Second       // for one call to a healthy upstream; generous, for busy machines
 	controlPause = 100 * time.Millisecond // between two such calls
-	settleBound  = 10 * time.Second       // until an upstream that behaves again is used again
+	settleBound  = 30 * time.Second       // until an upstream that behaves again is used again
 	retryPause   = 100 * time.Millisecond // between two attempts of a step that is repeated
 )
 
