@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/ostiary/ostiary/gateway/wire"
@@ -255,7 +256,11 @@ func (s *stdio) writeOne(o *outgoing) bool {
 	}
 	s.p.stdin.SetWriteDeadline(time.Now().Add(writeLimit))
 	if _, err := s.p.stdin.Write(oneLine(o.body)); err != nil {
-		s.end(nil, "it does not take its input")
+		if errors.Is(err, syscall.EPIPE) {
+			s.ended() // nobody reads: it has exited or is about to, and how says more
+		} else {
+			s.end(nil, "it does not take its input")
+		}
 		return false
 	}
 	return true
@@ -376,13 +381,14 @@ func (s *stdio) end(reason error, detail string) {
 	})
 }
 
-// ended is end for a process that closed its stdout, normally by exiting.
+// ended is end for a process that closed its stdout or stdin, normally by
+// exiting.
 func (s *stdio) ended() {
 	select {
 	case <-s.p.exited:
 		s.end(nil, "the process ended ("+s.p.status+")")
 	case <-time.After(leftoverTime):
-		s.end(nil, "the process closed its output")
+		s.end(nil, "the process closed its input or output")
 	case <-s.gone:
 	}
 }
