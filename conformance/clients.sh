@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Ostiary's main job with nothing of ours at either end: real, unmodified
-# clients (Inspector, the TypeScript SDKs 1.x and 2.x, Claude Code) use real,
-# unmodified servers (everything, filesystem, memory, an SDK 2.x server)
-# through one gateway.
+# clients (Inspector in both eras, the TypeScript SDKs 1.x and 2.x, the AI SDK,
+# mcp-remote, Claude Code, Codex, Gemini CLI) use real, unmodified servers
+# (everything, filesystem, memory, an SDK 2.x server) through one gateway, one
+# after the other and then all at once.
 #
 #   conformance/clients.sh [PATH OF THE ostiary BINARY]
 #
@@ -134,7 +135,7 @@ echo '-- Inspector'
 inspect() { # ERA METHOD ARGS...
 	local era=$1 method=$2
 	shift 2
-	timeout 60 mcp-inspector --cli --server-url "$url" --transport http --protocol-era "$era" --format json --quiet --method "$method" "$@"
+	timeout 120 mcp-inspector --cli --server-url "$url" --transport http --protocol-era "$era" --format json --quiet --method "$method" "$@"
 }
 names() { "$node" -e 'console.log(JSON.parse(fs.readFileSync(0)).result.tools.map((t) => t.name).sort().join("\n"))'; }
 # holds TEXT COMMAND...: the output of the command contains the text.
@@ -154,7 +155,7 @@ same_tools() {
 complete() { # PREFIX SERVER ARGS...
 	local prefix=$1
 	shift
-	timeout 60 mcp-inspector --cli --format json --quiet --method tools/list "$node" "$@" | names |
+	timeout 120 mcp-inspector --cli --format json --quiet --method tools/list "$node" "$@" | names |
 		grep -vxE 'get-roots-list|simulate-research-query' | sed "s/^/${prefix}__/" >"$work/own.txt"
 	[ -s "$work/own.txt" ] && [ -z "$(comm -23 <(sort "$work/own.txt") <(sort "$work/legacy.txt"))" ] ||
 		{ comm -23 <(sort "$work/own.txt") <(sort "$work/legacy.txt") && return 1; }
@@ -183,19 +184,99 @@ done
 for sdk in sdk-v1 sdk-v2; do
 	echo "-- $sdk"
 	for path in /mcp /mcp/everything /mcp/everything-http /mcp/modern; do
-		era=()
-		[ "$sdk" = sdk-v1 ] || era=(modern) # the gateway speaks it for every upstream
-		counted "$sdk at $path" "$node" "$work/$sdk.mjs" "http://$listen$path" "${era[@]}"
+		counted "$sdk at $path" "$node" "$work/$sdk.mjs" "http://$listen$path"
 	done
+done
+
+# Where these keep what is theirs.
+export CODEX_HOME=$HOME/codex MCP_REMOTE_CONFIG_DIR=$HOME/mcp-remote
+mkdir -p "$CODEX_HOME" "$HOME/.gemini"
+for client in ai-sdk mcp-remote codex; do
+	echo "-- $client"
+	counted "$client at /mcp" "$node" "$work/$client.mjs" "$url"
 done
 
 echo '-- Claude Code'
 claude_code() {
-	(cd "$work/home" && timeout 60 env -i HOME="$HOME" PATH="$PATH" CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 \
-		DISABLE_TELEMETRY=1 DISABLE_AUTOUPDATER=1 "$modules/.bin/claude" "$@")
+	(cd "$work/home" && timeout 120 env -i HOME="$HOME" PATH="$PATH" CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1 \
+		DISABLE_TELEMETRY=1 DISABLE_AUTOUPDATER=1 MCP_TIMEOUT=60000 "$modules/.bin/claude" "$@")
 }
 check 'claude mcp add' claude_code mcp add --transport http gw "$url"
 check 'claude mcp list' holds 'Connected' claude_code mcp list
+
+echo '-- Gemini CLI'
+# It speaks 2025-06-18 and leaves out the MCP-Protocol-Version header, which
+# that revision demands (Streamable HTTP, Protocol Version Header): the relay
+# shows that it did.
+relay=$(port)
+"$node" "$work/relay.mjs" "$relay" "${listen#*:}" >"$work/relay.log" 2>&1 &
+pids+=($!)
+gemini() {
+	(cd "$work/home" && timeout 120 env -i HOME="$HOME" PATH="$PATH" "$modules/.bin/gemini" "$@" 2>&1)
+}
+cat >"$HOME/.gemini/settings.json" <<JSON
+{"security": {"folderTrust": {"enabled": false}}, "privacy": {"usageStatisticsEnabled": false},
+ "mcpServers": {"gw": {"httpUrl": "http://127.0.0.1:$relay/mcp"}}}
+JSON
+check 'gemini mcp list' holds '- Connected' gemini mcp list
+check 'gemini initializes with 2025-06-18' grep -q '"method":"initialize","offered":"2025-06-18"' "$work/relay.log"
+check 'gemini pings without a version header' grep -q '"header":null,"method":"ping"' "$work/relay.log"
+
+echo '-- all at once'
+# Each client of the crowd has a mark, which is in the arguments of its calls.
+# The last two offer no way to call a tool without a model: they connect.
+cat >"$work/crowd.txt" <<'TXT'
+inspector-legacy legacy inspector-cli
+inspector-modern modern inspector-cli
+sdk-v1 legacy sdk-v1
+sdk-v2 modern sdk-v2
+ai-sdk modern ai-sdk-mcp-client
+mcp-remote legacy stdio-only (via mcp-remote 0.15.1)
+codex legacy codex-mcp-client
+claude-code modern claude-code
+gemini legacy mcp-test-client
+TXT
+inspector_crowd() { # ERA
+	local n text
+	inspect "$1" tools/list | names | diff "$work/legacy.txt" -
+	for n in 0 1; do
+		text=inspector-$1-$n
+		holds "Echo: $text\"" inspect "$1" tools/call --tool-name everything__echo --tool-arg "message=$text"
+		echo "made everything $text"
+		holds "Echo: $text\"" inspect "$1" tools/call --tool-name everything-http__echo --tool-arg "message=$text"
+		echo "made everything-http $text"
+	done
+}
+member() { # MARK: what this client does
+	case $1 in
+	inspector-*) inspector_crowd "${1#inspector-}" ;;
+	claude-code) holds 'Connected' claude_code mcp list ;;
+	gemini) holds '- Connected' gemini mcp list ;;
+	*) timeout 120 "$node" "$work/$1.mjs" "$url" "$1" ;;
+	esac
+}
+since=$(date -u +%Y-%m-%dT%H:%M:%S.%NZ)
+began=$SECONDS
+crowd=()
+for mark in $(cut -d' ' -f1 "$work/crowd.txt"); do
+	(
+		set -e
+		member "$mark"
+	) >"$work/crowd-$mark.log" 2>&1 &
+	crowd+=($!)
+done
+i=0
+for mark in $(cut -d' ' -f1 "$work/crowd.txt"); do
+	if wait "${crowd[i]}"; then ok "at once: $mark"; else fail "at once: $mark" "$(cat "$work/crowd-$mark.log")"; fi
+	i=$((i + 1))
+done
+echo "-- all at once: $((SECONDS - began)) s"
+grep -h '^made ' "$work"/crowd-*.log >"$work/made.txt" || true
+audited() {
+	"$ostiary" audit verify --data "$work/data" &&
+		"$ostiary" audit query --data "$work/data" --since "$since" --format json | "$node" "$work/log.mjs" "$work/crowd.txt" "$work/made.txt"
+}
+check 'the log has every call of the crowd under its agent' audited
 
 echo '-- the end'
 check 'the gateway still runs' kill -0 "$gateway"
