@@ -155,6 +155,26 @@ func (f *Federation) Settle(ctx context.Context) {
 	}
 }
 
+// FirstContact waits until the upstreams behind an endpoint were tried once, or
+// ctx ends. No upstream is waited for once patience has passed since its entry
+// came: one that hangs is late for the first requests after a start alone, and
+// for no request to another upstream's endpoint.
+func (f *Federation) FirstContact(ctx context.Context, endpoint string, patience time.Duration) {
+	for name, u := range *f.upstreams.Load() {
+		left := patience - time.Since(u.since)
+		if u.disabled || endpoint != Merged && endpoint != name || left <= 0 {
+			continue
+		}
+		select {
+		case <-u.tried:
+		case <-u.ctx.Done():
+		case <-time.After(left):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // Close ends all connections and processes in good order. Calls in flight are
 // cut when ctx ends. A closed Federation can't be used again.
 func (f *Federation) Close(ctx context.Context) error {

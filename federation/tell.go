@@ -17,6 +17,8 @@ func (s *stdio) say(body []byte) {
 	}
 }
 
+func (s *sseHTTP) say(body []byte) { s.tell(body) }
+
 // RootsChanged tells a legacy upstream that the roots of p's agent changed, on
 // the connections that are open for p (MCP 2025-11-25, Roots). It does not
 // block, and opens nothing.

@@ -32,6 +32,7 @@ type upstream struct {
 	era        atomic.Pointer[wire.Era] // as probed last; nil = unknown
 	confinedBy atomic.Pointer[string]   // of its latest process
 
+	since   time.Time     // its entry came
 	tried   chan struct{} // closed after the first attempt to list
 	tryOnce sync.Once
 	health  health
@@ -47,6 +48,7 @@ func (f *Federation) newUpstream(config *catalogs.Upstream) *upstream {
 		ctx: ctx, cancel: cancel,
 		breaker: newBreaker(f.config.Now),
 		slots:   newSlots(config.Limits.Concurrency),
+		since:   time.Now(),
 		tried:   make(chan struct{}),
 		wake:    make(chan struct{}, 1),
 	}

@@ -14,8 +14,10 @@ func fitQuestion(version string, caps []byte, method string, params []byte) (fit
 	case "elicitation/create":
 		return fitElicitation(version, caps, params)
 	case "sampling/createMessage":
-		if needsTools(params) && version < wire.Version20251125 {
-			return nil, "sampling.tools (protocol revision 2025-11-25 or later)"
+		if version < wire.Version20251125 {
+			if params, missing = fitSampling(version, params); missing != "" {
+				return nil, missing
+			}
 		}
 	case "roots/list":
 	default:
@@ -65,11 +67,7 @@ func fitElicitation(version string, caps, params []byte) (fitted []byte, missing
 	}
 	if version < wire.Version20251125 {
 		p.Remove("mode")
-		schema, ok := fitSchema(o)
-		if !ok {
-			return nil, "elicitation with a choice of several values (protocol revision 2025-11-25 or later)"
-		}
-		if schema != nil {
+		if schema := fitSchema(o); schema != nil {
 			p.Set("requestedSchema", schema)
 		}
 	}
@@ -77,18 +75,20 @@ func fitElicitation(version string, caps, params []byte) (fitted []byte, missing
 }
 
 // fitSchema is requestedSchema for 2025-06-18, which knows a choice as enum
-// and enumNames only, and none of several values (SEP-1330); nil where nothing
-// has to change.
-func fitSchema(params wire.Object) (schema []byte, ok bool) {
+// and enumNames only (SEP-1330); nil where nothing has to change. What it can't
+// say in those words, such as a choice of several values, stays as it is:
+// agents offer older revisions than they understand, and a server that they
+// reach without a gateway asks them the same.
+func fitSchema(params wire.Object) (schema []byte) {
 	raw, _ := params.Get("requestedSchema")
 	o, err := wire.Fields(raw)
 	if err != nil {
-		return nil, true
+		return nil
 	}
 	properties, _ := o.Get("properties")
 	all, err := wire.Fields(properties)
 	if err != nil {
-		return nil, true
+		return nil
 	}
 	p := wire.NewPatch(all)
 	changed := false
@@ -97,24 +97,21 @@ func fitSchema(params wire.Object) (schema []byte, ok bool) {
 		if err != nil {
 			continue
 		}
-		if kind, _ := property.String("type"); kind == "array" {
-			return nil, false
-		}
 		choices, titled := property.Get("oneOf")
 		if !titled {
 			continue
 		}
 		values, names, ok := titledChoices(choices)
 		if !ok {
-			return nil, false
+			continue
 		}
 		p.Set(m.Key, wire.NewPatch(property).Remove("oneOf").Set("enum", values).Set("enumNames", names).Bytes())
 		changed = true
 	}
 	if !changed {
-		return nil, true
+		return nil
 	}
-	return wire.NewPatch(o).Set("properties", p.Bytes()).Bytes(), true
+	return wire.NewPatch(o).Set("properties", p.Bytes()).Bytes()
 }
 
 // titledChoices splits [{"const":…,"title":…}, …] in two lists.

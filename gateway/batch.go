@@ -54,7 +54,8 @@ func (g *Gateway) serveBatch(w http.ResponseWriter, r *http.Request, p *identity
 	defer b.reply.close()
 	var work sync.WaitGroup
 	// As for a request alone, a lost connection is no cancellation.
-	ctx := context.WithoutCancel(r.Context())
+	ctx, cancel := untilEnded(context.WithoutCancel(r.Context()), p.Ended)
+	defer cancel()
 	x.takeAll(r, messages, func(y *exchange) {
 		y.reply = newReply(nil, nil, replyOptions{json: accept.json, sse: accept.sse, to: b})
 		work.Go(y.begin(ctx))

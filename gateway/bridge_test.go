@@ -15,50 +15,83 @@ import (
 
 // TestBridge is the table of protocol features by the eras of agent and
 // upstream: MM both modern, ML modern agent and legacy upstream, and so on.
+// What the sides say to each other is in testdata/bridge, a file a feature.
 func TestBridge(t *testing.T) {
 	for _, feature := range []struct {
-		name string
-		test func(t *testing.T, c combination)
+		name, about string
+		show        []string // marks of messages that are else left out
+		test        func(t *testing.T, c bridged)
 	}{
-		{"ElicitationForm", bridgeForm},
-		{"ElicitationURL", bridgeURL},
-		{"Sampling", bridgeSampling},
-		{"Roots", bridgeRoots},
-		{"ListChanged", bridgeListChanged},
-		{"ResourceSubscribe", bridgeSubscribe},
-		{"Progress", bridgeProgress},
-		{"Logging", bridgeLogging},
-		{"Cancel", bridgeCancel},
-		{"Resumability", bridgeResume},
-		{"Lifecycle", bridgeLifecycle},
-		{"Errors", bridgeErrors},
-		{"StructuredContent", bridgeStructured},
-		{"TraceContext", bridgeTrace},
+		{"ElicitationForm", "A tool asks the person for data in the middle of a call. A parked call stands\nbehind the input_required that a modern agent gets from a legacy upstream.", nil, bridgeForm},
+		{"ElicitationURL", "A tool sends the person to a page: with a question, and with error -32042,\nwhich only legacy revisions have. elicitationId is a legacy member: dropped\nfor a modern agent, made for a legacy one.", nil, bridgeURL},
+		{"Sampling", "A tool asks the agent's model.", nil, bridgeSampling},
+		{"Roots", "A tool asks for the agent's roots. Only a legacy upstream can hear that they\nchanged, and only a legacy agent can say so.", nil, bridgeRoots},
+		{"ListChanged", "An upstream's tools change. The gateway, which listens to its upstreams all the\ntime, reads the list anew (not shown) and tells the agents that asked to hear.", nil, bridgeListChanged},
+		{"ResourceSubscribe", "An agent subscribes to a resource. To a modern upstream the gateway opens a\nlisten stream with the subscription in it.", []string{`"resourceSubscriptions":["x://r"]`}, bridgeSubscribe},
+		{"Progress", "Progress on a call, before and after a question. The agent's token stays with\nthe gateway. A legacy agent has one request for all rounds of a modern upstream:\nwhat would not rise there is left out.", nil, bridgeProgress},
+		{"Logging", "Log messages of a call, without a level and with one. A modern agent gets none\nthat it did not ask for.", nil, bridgeLogging},
+		{"Cancel", "An agent gives up a call: a modern one by closing the connection, a legacy one\nby saying so. A legacy agent that loses the connection has given up nothing.", nil, bridgeCancel},
+		{"Resumability", "A connection is lost during a call. A legacy agent takes up the stream where it\nwas; so does the gateway at a legacy upstream.", nil, bridgeResume},
+		{"Lifecycle", "What the gateway answers itself. The upstream sees only how the gateway gets to\nknow it.", []string{`"method":"initialize"`, `"method":"server/discover"`, `"supportedVersions"`, `"method not found"`, `"protocolVersion":"2025-11-25","capabilities"`}, bridgeLifecycle},
+		{"Errors", "What an upstream's errors become, one call after the other.", nil, bridgeErrors},
+		{"StructuredContent", "Structured results. Before 2026-07-28 they are objects: for a legacy agent a\nmodern upstream's other values become text, and their schema is not shown.", nil, bridgeStructured},
+		{"TraceContext", "W3C trace context passes in _meta.", nil, bridgeTrace},
+		{"Tasks", "A call that becomes a task, under a handle of the gateway's.", nil, bridgeTasks},
 	} {
-		for _, c := range combinations {
-			t.Run(feature.name+"/"+c.name, func(t *testing.T) {
-				t.Parallel()
-				feature.test(t, c)
-			})
-		}
+		t.Run(feature.name, func(t *testing.T) {
+			g := openGolden(t, feature.name, feature.about)
+			for _, c := range combinations {
+				t.Run(c.name, func(t *testing.T) {
+					t.Parallel()
+					p := &transcript{show: feature.show}
+					feature.test(t, bridged{c, p})
+					if !t.Failed() {
+						g.check(t, c.name, p.written())
+					}
+				})
+			}
+		})
 	}
+}
+
+// bridged is a combination and the tape of what is said in it.
+type bridged struct {
+	combination
+	*transcript
+}
+
+// rig is a gateway in front of u with the tape at both its doors.
+func (c bridged) rig(t *testing.T, u *upstream) *rig {
+	t.Helper()
+	u.tape = c.transcript
+	return newRig(t, map[string]*upstream{"up": u}, func(r *rig, _ *Config) { r.tape = c.transcript })
 }
 
 // asking is a rig whose upstream asks these questions, and an agent that can
 // be asked anything.
-func asking(t *testing.T, c combination, questions ...inputRequest) (*rig, *upstream, *talker) {
+func asking(t *testing.T, c bridged, questions ...inputRequest) (*rig, *upstream, *talker) {
 	u := newUpstream(t, c.ups)
 	u.asks(t, questions...)
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	return r, u, r.talk(c.agent, "2025-11-25", everyCapability)
 }
 
-func bridgeForm(t *testing.T, c combination) {
+func bridgeForm(t *testing.T, c bridged) {
 	params := `{"message":"\u0041ge?","requestedSchema":{"type":"object","properties":{"n":{"type":"integer","minimum":1.0}}}}`
-	_, u, k := asking(t, c,
-		inputRequest{"a", "elicitation/create", []byte(params)},
-		inputRequest{"b", "elicitation/create", []byte(strings.Replace(params, "ge?", "nother?", 1))},
-	)
+	u := newUpstream(t, c.ups)
+	one := inputRequest{"a", "elicitation/create", []byte(params)}
+	u.asks(t, one)
+	k := c.rig(t, u).talk(c.agent, "2025-11-25", everyCapability)
+	k.answer = func(string, []byte) string { return `{"action":"decline"}` }
+	if text := got(t, k.call("tools/call", `"name":"up__echo","arguments":{"text":"x"}`)); text != `{"action":"decline"}` {
+		t.Error(text)
+	}
+
+	// Two at once: in which order they are asked is chance.
+	c.pause()
+	u.asks(t, one, inputRequest{"b", "elicitation/create", []byte(strings.Replace(params, "ge?", "nother?", 1))})
+	k.asked = nil
+	before := len(u.calls("tools/call"))
 	n := 0
 	k.answer = func(string, []byte) string {
 		n++
@@ -72,12 +105,12 @@ func bridgeForm(t *testing.T, c combination) {
 		t.Errorf("asked %s", k.asked)
 	}
 	want := map[string]int{"MM": 2, "ML": 1, "LM": 2, "LL": 1}[c.name]
-	if n := len(u.calls("tools/call")); n != want {
+	if n := len(u.calls("tools/call")) - before; n != want {
 		t.Errorf("the upstream was called %d times, want %d", n, want)
 	}
 }
 
-func bridgeURL(t *testing.T, c combination) {
+func bridgeURL(t *testing.T, c bridged) {
 	params := `{"mode":"url","message":"sign in","url":"https://up.example/connect"}`
 	if c.ups == wire.Legacy {
 		params = strings.Replace(params, `{`, `{"elicitationId":"e-1",`, 1)
@@ -125,7 +158,7 @@ func bridgeURL(t *testing.T, c combination) {
 	}
 }
 
-func bridgeSampling(t *testing.T, c combination) {
+func bridgeSampling(t *testing.T, c bridged) {
 	params := `{"messages":[{"role":"user","content":{"type":"text","text":"hi"}}],"maxTokens":10,"tools":[],"metadata":{"n":1.50}}`
 	_, _, k := asking(t, c, inputRequest{"a", "sampling/createMessage", []byte(params)})
 	answer := `{"role":"assistant","content":{"type":"text","text":"ho"},"model":"m","stopReason":"endTurn"}`
@@ -138,7 +171,7 @@ func bridgeSampling(t *testing.T, c combination) {
 	}
 }
 
-func bridgeRoots(t *testing.T, c combination) {
+func bridgeRoots(t *testing.T, c bridged) {
 	r, u, k := asking(t, c, inputRequest{"a", "roots/list", nil})
 	k.answer = func(string, []byte) string { return `{"roots":[{"uri":"file:///home"}]}` }
 	if text := got(t, k.call("tools/call", `"name":"up__echo"`)); text != `{"roots":[{"uri":"file:///home"}]}` {
@@ -224,15 +257,16 @@ func hear(t *testing.T, events <-chan event, text string) string {
 	}
 }
 
-func bridgeListChanged(t *testing.T, c combination) {
+func bridgeListChanged(t *testing.T, c bridged) {
 	u := newUpstream(t, c.ups)
 	send := u.notices()
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	k := r.talk(c.agent, "2025-11-25", "{}")
 	events := k.watch(t, `"toolsListChanged":true`)
 	u.mu.Lock()
 	u.tools += `,{"name":"late","inputSchema":{"type":"object"}}`
 	u.mu.Unlock()
+	c.note(upstreamSays, "its tools change")
 	send <- `{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`
 	note := hear(t, events, "notifications/tools/list_changed")
 	if tagged := strings.Contains(note, `"io.modelcontextprotocol/subscriptionId":9000`); tagged != (c.agent == wire.Modern) {
@@ -243,13 +277,13 @@ func bridgeListChanged(t *testing.T, c combination) {
 	}
 }
 
-func bridgeSubscribe(t *testing.T, c combination) {
+func bridgeSubscribe(t *testing.T, c bridged) {
 	u := newUpstream(t, c.ups)
 	u.extra["resources/list"] = `{"uri":"x://r","name":"r"}`
 	u.extra["resources/subscribe"] = `{}`
 	u.extra["resources/unsubscribe"] = `{}`
 	send := u.notices()
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	k := r.talk(c.agent, "2025-11-25", "{}")
 	const uri = "x://r#upstream=up"
 	events := k.watch(t, `"resourceSubscriptions":["`+uri+`"]`)
@@ -269,6 +303,7 @@ func bridgeSubscribe(t *testing.T, c combination) {
 	until(t, "a subscription at the upstream", subscribed)
 	// Whichever of the gateway's streams takes it first: only one carries
 	// the subscription, so it is said until it is heard.
+	c.note(upstreamSays, "the resource changes")
 	stop := make(chan struct{})
 	defer close(stop)
 	go func() {
@@ -286,7 +321,7 @@ func bridgeSubscribe(t *testing.T, c combination) {
 	}
 }
 
-func bridgeProgress(t *testing.T, c combination) {
+func bridgeProgress(t *testing.T, c bridged) {
 	u := newUpstream(t, c.ups)
 	round := 0
 	u.call = func(w http.ResponseWriter, r *http.Request, m *wire.Message) string {
@@ -321,7 +356,7 @@ func bridgeProgress(t *testing.T, c combination) {
 		emit(w, string(wire.AppendResult(nil, m.ID, []byte(result))))
 		return ""
 	}
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	k := r.talk(c.agent, "2025-11-25", everyCapability)
 	k.meta = `"progressToken":"my \u0041 token"`
 	if text := got(t, k.call("tools/call", `"name":"up__echo"`)); text != "done" {
@@ -350,7 +385,7 @@ func bridgeProgress(t *testing.T, c combination) {
 	}
 }
 
-func bridgeLogging(t *testing.T, c combination) {
+func bridgeLogging(t *testing.T, c bridged) {
 	u := newUpstream(t, c.ups)
 	u.extra["logging/setLevel"] = `{}`
 	u.call = func(w http.ResponseWriter, _ *http.Request, m *wire.Message) string {
@@ -368,7 +403,7 @@ func bridgeLogging(t *testing.T, c combination) {
 		emit(w, string(wire.AppendResult(nil, m.ID, []byte(result))))
 		return ""
 	}
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	k := r.talk(c.agent, "2025-11-25", "{}")
 	k.call("tools/call", `"name":"up__echo"`)
 	unasked := len(k.notes)
@@ -396,17 +431,20 @@ func bridgeLogging(t *testing.T, c combination) {
 	}
 }
 
-func bridgeCancel(t *testing.T, c combination) {
+func bridgeCancel(t *testing.T, c bridged) {
 	u := newUpstream(t, c.ups)
 	began, closed := make(chan struct{}, 1), make(chan struct{}, 1)
 	u.call = func(w http.ResponseWriter, r *http.Request, m *wire.Message) string {
 		emit(w)
 		began <- struct{}{}
 		<-r.Context().Done()
+		if c.ups == wire.Modern { // a legacy one is told, before or after
+			c.note(gatewayCalls, "closes the stream")
+		}
 		closed <- struct{}{}
 		return ""
 	}
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	k := r.talk(c.agent, "2025-11-25", "{}")
 	ctx, hangUp := context.WithCancel(t.Context())
 	defer hangUp()
@@ -417,6 +455,11 @@ func bridgeCancel(t *testing.T, c combination) {
 	}()
 	<-began
 	id := r.id
+	if c.agent == wire.Modern {
+		c.note(agentSays, "closes the connection")
+	} else {
+		c.lose(fmt.Sprint(id))
+	}
 	hangUp()
 	<-ended
 	if c.agent == wire.Legacy {
@@ -435,7 +478,7 @@ func bridgeCancel(t *testing.T, c combination) {
 	}
 }
 
-func bridgeResume(t *testing.T, c combination) {
+func bridgeResume(t *testing.T, c bridged) {
 	u := newUpstream(t, c.ups)
 	goOn := make(chan struct{})
 	var resumed atomic.Bool
@@ -447,6 +490,7 @@ func bridgeResume(t *testing.T, c combination) {
 				return
 			}
 			resumed.Store(true)
+			c.note(gatewayCalls, "GET with Last-Event-ID e1")
 			emit(w, string(wire.AppendResult(nil, <-id, []byte(textResult("done")))))
 		}
 	}
@@ -459,6 +503,7 @@ func bridgeResume(t *testing.T, c combination) {
 			id <- bytes.Clone(m.ID)
 			w.Header().Set("Content-Type", "text/event-stream")
 			w.Write(wire.AppendEvent(nil, "e1", nil))
+			c.note(upstreamSays, "event e1, then the stream breaks off")
 			return ""
 		}
 		emit(w, `{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"error","data":1}}`)
@@ -466,7 +511,7 @@ func bridgeResume(t *testing.T, c combination) {
 		emit(w, string(wire.AppendResult(nil, m.ID, []byte(result))))
 		return ""
 	}
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	k := r.talk(c.agent, "2025-11-25", "{}")
 	if c.agent == wire.Modern {
 		close(goOn)
@@ -476,6 +521,7 @@ func bridgeResume(t *testing.T, c combination) {
 		req, _ := http.NewRequest(http.MethodGet, r.URL+"/mcp", nil)
 		req.Header.Set("Mcp-Protocol-Version", "2026-07-28")
 		req.Header.Set("Last-Event-Id", "e1")
+		c.note(agentSays, "GET with Last-Event-ID e1")
 		resp, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -493,13 +539,17 @@ func bridgeResume(t *testing.T, c combination) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	first := <-readEvents(resp.Body)
+	events := readEvents(resp.Body)
+	first := <-events
+	hear(t, events, "notifications/message")
+	c.lose("77")
 	drop()
 	resp.Body.Close()
 	close(goOn)
 	req, _ := http.NewRequest(http.MethodGet, r.URL+"/mcp", nil)
 	req.Header.Set("Accept", "text/event-stream")
 	req.Header.Set("Last-Event-Id", first.id)
+	c.note(agentSays, "GET with Last-Event-ID of the stream's first event")
 	for i := 0; i+1 < len(k.session); i += 2 {
 		req.Header.Set(k.session[i], k.session[i+1])
 	}
@@ -515,12 +565,14 @@ func bridgeResume(t *testing.T, c combination) {
 	}
 }
 
-func bridgeLifecycle(t *testing.T, c combination) {
+func bridgeLifecycle(t *testing.T, c bridged) {
 	u := newUpstream(t, c.ups)
 	u.extra["logging/setLevel"] = `{}`
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	k := r.talk(c.agent, "2025-11-25", "{}")
-	before := u.heard()
+	// A listen stream of the gateway's own may open at any time.
+	heard := func() int { return u.heard() - len(u.calls("subscriptions/listen")) }
+	before := heard()
 	if c.agent == wire.Modern {
 		if m := k.call("server/discover", ""); !strings.Contains(said(m), `"logging":{}`) || !strings.Contains(said(m), `"2026-07-28"`) {
 			t.Error(said(m))
@@ -531,20 +583,20 @@ func bridgeLifecycle(t *testing.T, c combination) {
 			}
 		}
 	} else {
-		for method, params := range map[string]string{"ping": "", "logging/setLevel": `"level":"debug"`} {
-			if m := k.call(method, params); string(m.Result) != "{}" {
+		for _, method := range []string{"ping", "logging/setLevel"} {
+			if m := k.call(method, `"level":"debug"`); string(m.Result) != "{}" {
 				t.Errorf("%s: %s", method, said(m))
 			}
 		}
 	}
-	if u.heard() != before {
+	if heard() != before {
 		t.Error("the upstream was asked for what the gateway answers itself")
 	}
 }
 
-func bridgeTrace(t *testing.T, c combination) {
+func bridgeTrace(t *testing.T, c bridged) {
 	u := newUpstream(t, c.ups)
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	k := r.talk(c.agent, "2025-11-25", "{}")
 	k.meta = `"traceparent":"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01","tracestate":"a=b","baggage":"k=v"`
 	k.call("tools/call", `"name":"up__echo"`)
@@ -556,14 +608,14 @@ func bridgeTrace(t *testing.T, c combination) {
 	}
 }
 
-func bridgeErrors(t *testing.T, c combination) {
+func bridgeErrors(t *testing.T, c bridged) {
 	u := newUpstream(t, c.ups)
 	u.extra["resources/list"] = `{"uri":"x://r","name":"r"}`
 	var sent string
 	u.call = func(w http.ResponseWriter, _ *http.Request, m *wire.Message) string {
 		return fails(w, m, sent)
 	}
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	k := r.talk(c.agent, "2025-11-25", "{}")
 	const tool, resource = `"name":"up__echo"`, `"uri":"x://r#upstream=up"`
 	missing := map[wire.Era]string{wire.Modern: "error -32602: Resource not found ", wire.Legacy: "error -32002: Resource not found "}[c.agent] + `{"uri":"x://r#upstream=up"}`
@@ -609,10 +661,10 @@ func bridgeErrors(t *testing.T, c combination) {
 	}
 }
 
-func bridgeStructured(t *testing.T, c combination) {
+func bridgeStructured(t *testing.T, c bridged) {
 	u := newUpstream(t, c.ups)
 	u.tools = `{"name":"echo","inputSchema":{"type":"object"},"outputSchema":{"type":"array"}}`
-	r := newRig(t, map[string]*upstream{"up": u})
+	r := c.rig(t, u)
 	k := r.talk(c.agent, "2025-11-25", "{}")
 	down := c.name == "LM"
 	if list := said(k.call("tools/list", "")); strings.Contains(list, "outputSchema") == down {
@@ -640,5 +692,20 @@ func bridgeStructured(t *testing.T, c combination) {
 		if got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
+	}
+}
+
+// bridgeTasks is what a reader sees of TestTasks.
+func bridgeTasks(t *testing.T, c bridged) {
+	u := newTasker(t, c.ups, "optional")
+	k := c.rig(t, u.upstream).talk(c.agent, "2025-11-25", taskCaps)
+	task := k.made(t, "up__job", `,"arguments":{"n":1.10}`)
+	if now := readTask(t, k.about("tasks/get", task.TaskID, "")); now.Status != "working" {
+		t.Errorf("tasks/get: %+v", now)
+	}
+	u.done(1, textResult("done"))
+	how := map[wire.Era]string{wire.Modern: "tasks/get", wire.Legacy: "tasks/result"}[c.agent]
+	if m := k.about(how, task.TaskID, ""); !strings.Contains(said(m), "done") {
+		t.Error(said(m))
 	}
 }

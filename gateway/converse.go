@@ -26,7 +26,7 @@ func (x *exchange) converse(ctx context.Context, t *target, params, bound []byte
 	call := x.callOf(t, params)
 	call.ProgressToken = bytes.Clone(call.ProgressToken)
 	base.caps = call.Agent.Capabilities // a copy
-	c := x.g.parks.start(ctx, x.p.Key(), x.seat(), func(ctx context.Context, c *parkedCall) (*federation.Answer, error) {
+	c := x.g.parks.start(ctx, x.p, x.seat(), func(ctx context.Context, c *parkedCall) (*federation.Answer, error) {
 		call.Notify = c.notify
 		if string(base.caps) != "{}" {
 			call.Ask = func(ctx context.Context, method string, params []byte) ([]byte, *wire.Error, error) {

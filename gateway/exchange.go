@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -61,11 +60,7 @@ func (g *Gateway) newExchange(r *http.Request, p *identity.Principal, endpoint s
 		g: g, p: p, endpoint: endpoint, m: m, header: r.Header,
 		peer: r.RemoteAddr, start: g.Now(), snap: g.Federation.Snapshot(),
 	}
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		host = r.RemoteAddr
-	}
-	x.source = policy.Source{IP: host, TLS: r.TLS != nil}
+	x.source = policy.SourceOf(r, g.TrustedProxies)
 	x.id = newID()
 	var parent string
 	if m != nil {

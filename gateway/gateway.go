@@ -6,6 +6,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -19,7 +20,9 @@ import (
 // Verifier says who sends a request. It is the one place where an inbound
 // token is read. Implementations are safe for concurrent use.
 type Verifier interface {
-	// Verify returns the principal, or an error: the request is answered 401.
+	// Verify returns the principal, or an error: the request is answered 401, or
+	// as the error says if it is a Challenge. Streams and calls of the principal
+	// end when its Ended is closed.
 	Verify(ctx context.Context, r *http.Request) (*identity.Principal, error)
 }
 
@@ -80,9 +83,10 @@ type Config struct {
 	Logger         *slog.Logger
 	Now            func() time.Time
 	Limits         Limits
-	Hosts          []string // Host values served besides loopback names
-	AllowedOrigins []string // exact origins, beside loopback and the gateway's own
-	LegacySSE      bool     // also serve agents of MCP 2024-11-05 over HTTP+SSE
+	Hosts          []string       // Host values served besides loopback names
+	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* headers count
+	AllowedOrigins []string       // exact origins, beside loopback and the gateway's own
+	LegacySSE      bool           // also serve agents of MCP 2024-11-05 over HTTP+SSE
 	Version        string
 }
 

@@ -49,9 +49,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p, err := g.Verifier.Verify(r.Context(), r)
 	if err != nil {
-		w.Header().Set("WWW-Authenticate", `Bearer scope="mcp"`)
-		plain(w, http.StatusUnauthorized, "a bearer token is needed")
+		unverified(w, err)
 		return
+	}
+	if p.Ended != nil { // whatever is open then ends with it
+		ctx, cancel := untilEnded(r.Context(), p.Ended)
+		defer cancel()
+		r = r.WithContext(ctx)
 	}
 	switch r.Method {
 	case http.MethodPost:

@@ -11,7 +11,9 @@ import (
 )
 
 // What no gateway can carry between the eras fails, or is dropped, in a way
-// that both sides understand.
+// that both sides understand. Two such things have tests of their own: a parked
+// call that nobody comes back for, or that a restart ended (park_test.go), and a
+// capability that a legacy agent or its revision lacks (askloop_test.go).
 func TestImpossible(t *testing.T) {
 	t.Run("a request of a legacy upstream that belongs to no call", func(t *testing.T) {
 		u := newUpstream(t, wire.Legacy)
@@ -107,6 +109,63 @@ func TestImpossible(t *testing.T) {
 			k := newRig(t, map[string]*upstream{"up": u}).talk(c.agent, "2025-11-25", everyCapability)
 			if m := k.call("tools/call", `"name":"up__echo"`); m.Error == nil || m.Error.Code != CodeBadAnswer {
 				t.Errorf("%s: %s", c.name, said(m))
+			}
+		}
+	})
+
+	t.Run("checking headers against the body, for an agent whose revision has no such headers", func(t *testing.T) {
+		u := newUpstream(t, wire.Modern)
+		u.tools = `{"name":"echo","inputSchema":{"type":"object","properties":{"region":{"type":"string","x-mcp-header":"Region"}}}}`
+		r := newRig(t, map[string]*upstream{"up": u}, legacySSE)
+		const params = `"name":"up__echo","arguments":{"region":"eu"}`
+
+		// Of a modern agent the header is asked, and its absence is named.
+		if a := r.modern("/mcp", "tools/call", params); a.status != http.StatusBadRequest || a.code(t) != codeHeaderMismatch || !strings.Contains(a.body, "Mcp-Param-Region") {
+			t.Errorf("modern: %d %s", a.status, a.body)
+		}
+		// The older ones are served by their body alone, and what they send in
+		// such a header counts for nothing.
+		if m := r.talk(wire.Legacy, "2025-11-25", "{}").call("tools/call", params); m.Error != nil {
+			t.Error(said(m))
+		}
+		old := r.connectOld("/mcp", "Mcp-Param-Region", "us", "Mcp-Name", "other")
+		old.greet(wire.Version20241105)
+		old.send(202, `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{`+params+`}}`)
+		if a := old.next(); !strings.Contains(a, `"id":1,"result":`) {
+			t.Error(a)
+		}
+		calls := u.calls("tools/call")
+		if len(calls) != 2 {
+			t.Fatalf("the upstream was called %d times, want 2", len(calls))
+		}
+		for _, h := range calls { // the gateway writes its own, from the body
+			if h.header.Get("Mcp-Param-Region") != "eu" || h.header.Get("Mcp-Name") != "echo" {
+				t.Errorf("the upstream got %v", h.header)
+			}
+		}
+	})
+
+	// MCP 2026-07-28, Tools: a list does not vary by connection. What is listed
+	// is what a fresh session of the gateway's own sees.
+	t.Run("a tool that a legacy upstream has in one session alone", func(t *testing.T) {
+		for _, era := range []wire.Era{wire.Modern, wire.Legacy} {
+			u := newUpstream(t, wire.Legacy)
+			u.tools = `{"name":"enable","inputSchema":{"type":"object"}}`
+			u.call = func(http.ResponseWriter, *http.Request, *wire.Message) string { return textResult("late is there now") }
+			k := newRig(t, map[string]*upstream{"up": u}).talk(era, "2025-11-25", "{}")
+			before := said(k.call("tools/list", ""))
+			if text := got(t, k.call("tools/call", `"name":"up__enable"`)); text != "late is there now" {
+				t.Error(text)
+			}
+			if after := said(k.call("tools/list", "")); after != before || era == wire.Modern && !strings.Contains(after, `"cacheScope":"private"`) {
+				t.Errorf("%v: listed %s, then %s", era, before, after)
+			}
+			late, never := k.call("tools/call", `"name":"up__late"`), k.call("tools/call", `"name":"up__never"`)
+			if late.Error == nil || late.Error.Code != codeInvalidParams || strings.Replace(said(late), "late", "never", 1) != said(never) {
+				t.Errorf("%v: %s, and of a tool that is not: %s", era, said(late), said(never))
+			}
+			if n := len(u.calls("tools/call")); n != 1 {
+				t.Errorf("%v: the upstream was called %d times", era, n)
 			}
 		}
 	})

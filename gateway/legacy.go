@@ -42,7 +42,7 @@ func (x *exchange) serveLegacy(w http.ResponseWriter, r *http.Request) {
 	}
 	// A lost connection is no cancellation in this era: the call goes on, and
 	// its answer waits in the stream's buffer for the agent to resume.
-	ctx, cancel := context.WithCancel(context.WithoutCancel(r.Context()))
+	ctx, cancel := untilEnded(context.WithoutCancel(r.Context()), x.p.Ended)
 	defer cancel()
 	release, ok := x.session.register(x.m.ID, cancel)
 	if !ok {

@@ -18,20 +18,20 @@ var capabilityOf = [4]string{
 	federation.Resource: "resources", federation.Template: "resources",
 }
 
-// firstContact bounds how long the first request after a first start waits
-// for upstreams that were never reached before: long enough for a process to
-// start, well below every client's own limit.
+// firstContact bounds how long after a first start requests wait for upstreams
+// that were never reached before: long enough for a process to start, well
+// below every client's own limit.
 const firstContact = 3 * time.Second
 
-// settle waits, once after a first start, until each upstream was tried.
+// settle waits, right after a first start, until each upstream behind the
+// endpoint was tried. Later one that was never reached keeps nobody waiting
+// (promise 7).
 func (x *exchange) settle(ctx context.Context) {
 	for _, u := range x.snap.Upstreams() {
 		if u.Known || x.endpoint != federation.Merged && x.endpoint != u.Config.Name {
 			continue
 		}
-		ctx, cancel := context.WithTimeout(ctx, firstContact)
-		defer cancel()
-		x.g.Federation.Settle(ctx)
+		x.g.Federation.FirstContact(ctx, x.endpoint, firstContact)
 		x.snap = x.g.Federation.Snapshot()
 		return
 	}
@@ -151,8 +151,18 @@ func (x *exchange) instructions() string {
 	return b.String()
 }
 
-// serverInfo is what the gateway says of itself.
-func (x *exchange) serverInfo() []byte { return x.g.serverInfo }
+// serverInfo is what the gateway says of itself, in the agent's revision: title
+// came with 2025-06-18.
+func (x *exchange) serverInfo() []byte {
+	if x.version >= wire.Version20250618 {
+		return x.g.serverInfo
+	}
+	o, err := wire.Fields(x.g.serverInfo)
+	if err != nil {
+		return x.g.serverInfo
+	}
+	return wire.NewPatch(o).Remove("title").Bytes()
+}
 
 // initialize answers the legacy handshake and opens a session (MCP
 // 2025-11-25, lifecycle).

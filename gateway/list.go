@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ostiary/ostiary/federation"
@@ -24,6 +25,11 @@ var listKey = [4]string{
 // listTTL is how long a modern client may keep a list. Changes are announced
 // on subscriptions/listen at once; this bounds clients that don't listen.
 const listTTL = time.Minute
+
+// pages are buffers for pages of lists that are longer: half a megabyte made
+// anew for each would cost more in garbage collection, which walks the catalog,
+// than all else that a page does.
+var pages = sync.Pool{New: func() any { return new([]byte) }}
 
 // list answers tools/list, prompts/list, resources/list and
 // resources/templates/list: pre-encoded items of an immutable snapshot,
@@ -56,7 +62,10 @@ func (x *exchange) list(ctx context.Context, k federation.Kind) {
 	if len(items) == len(list.items) {
 		body = v.encoded(k, x.endpoint, x.version)
 	} else {
-		body = v.page(k, x.endpoint, x.version, first, len(items))
+		page := pages.Get().(*[]byte)
+		defer pages.Put(page) // written, or copied, when the answer is finished
+		*page = v.appendPage((*page)[:0], k, x.endpoint, x.version, first, len(items))
+		body = *page
 	}
 	if f := x.recordList(ctx, k, list, len(items)); f != nil {
 		x.answer(nil, f)

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ostiary/ostiary/authserver/identity"
 	"github.com/ostiary/ostiary/federation"
 	"github.com/ostiary/ostiary/gateway/wire"
 )
@@ -123,15 +124,18 @@ type question struct {
 	answer chan response // capacity 1
 }
 
-// start makes the call and lets s wait for it. ctx gives values, not its end.
-func (p *parks) start(ctx context.Context, owner string, s *seat, call func(ctx context.Context, c *parkedCall) (*federation.Answer, error)) *parkedCall {
+// start makes the call for who and lets s wait for it. ctx gives values, not its
+// end.
+func (p *parks) start(ctx context.Context, who *identity.Principal, s *seat, call func(ctx context.Context, c *parkedCall) (*federation.Answer, error)) *parkedCall {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	c := &parkedCall{
-		parks: p, id: rand.Text(), owner: owner, cancel: cancel, at: s,
+		parks: p, id: rand.Text(), owner: who.Key(), cancel: cancel, at: s,
 		asked: make(chan struct{}, 1), done: make(chan struct{}),
 	}
-	stop := context.AfterFunc(p.ctx, func() { cancel(context.Canceled) })
+	stands, free := untilEnded(p.ctx, who.Ended)
+	stop := context.AfterFunc(stands, func() { c.end(context.Canceled) })
 	p.running.Go(func() {
+		defer free()
 		defer stop()
 		defer close(c.done)
 		c.answer, c.err = call(ctx, c)

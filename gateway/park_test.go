@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ostiary/ostiary/authserver/identity"
 	"github.com/ostiary/ostiary/federation"
 	"github.com/ostiary/ostiary/gateway/wire"
 	"github.com/ostiary/ostiary/policy"
@@ -192,7 +193,7 @@ func TestTheTimeOfAParkedCallIsExact(t *testing.T) {
 				g := &Gateway{Config: Config{Limits: Limits{}.withDefaults()}}
 				p := newParks(t.Context(), g)
 				asked := make(chan error, 1)
-				call := p.start(t.Context(), "alice", &seat{}, func(ctx context.Context, c *parkedCall) (*federation.Answer, error) {
+				call := p.start(t.Context(), &identity.Principal{Subject: "alice"}, &seat{}, func(ctx context.Context, c *parkedCall) (*federation.Answer, error) {
 					_, _, err := c.ask(ctx, "roots/list", nil)
 					asked <- err
 					return nil, err
@@ -459,7 +460,7 @@ func TestQuestionsThatComeCloseTogetherGoTogether(t *testing.T) {
 				g := newSessionGateway(t, Limits{})
 				g.parks = newParks(t.Context(), g)
 				x := &exchange{g: g, p: person("alice", "cli"), era: wire.Modern, m: &wire.Message{Method: "tools/call"}}
-				call := g.parks.start(t.Context(), "alice", &seat{}, func(ctx context.Context, c2 *parkedCall) (*federation.Answer, error) {
+				call := g.parks.start(t.Context(), &identity.Principal{Subject: "alice"}, &seat{}, func(ctx context.Context, c2 *parkedCall) (*federation.Answer, error) {
 					var asking sync.WaitGroup
 					asking.Go(func() { c2.ask(ctx, "roots/list", nil) })
 					time.Sleep(c.apart)

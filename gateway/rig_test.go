@@ -46,6 +46,7 @@ type upstream struct {
 	get    http.HandlerFunc
 	listen func(w http.ResponseWriter, r *http.Request, id string)
 
+	tape *transcript // set before a gateway knows it
 	*httptest.Server
 	mu      sync.Mutex
 	hits    []hit
@@ -64,7 +65,9 @@ func newUpstream(t testing.TB, era wire.Era) *upstream {
 		tools: `{"name":"echo","description":"says it","inputSchema":{"type":"object","properties":{"text":{"type":"string"}}}}`,
 		extra: map[string]string{},
 	}
-	u.Server = httptest.NewServer(http.HandlerFunc(u.serve))
+	u.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		u.tape.between(gatewayCalls, upstreamSays, http.HandlerFunc(u.serve)).ServeHTTP(w, r)
+	}))
 	t.Cleanup(u.Server.Close)
 	return u
 }
@@ -201,6 +204,7 @@ type rig struct {
 	st  *store.Store
 	log *audit.Log
 	*httptest.Server
+	tape *transcript
 	id   int
 	last string // body posted last
 }
@@ -247,7 +251,7 @@ func (r *rig) start(ups map[string]*upstream, opts ...func(*rig, *Config)) {
 	if r.g, err = New(cfg); err != nil {
 		t.Fatal(err)
 	}
-	r.Server = httptest.NewServer(r.g)
+	r.Server = httptest.NewServer(r.tape.between(agentSays, gatewayGives, r.g))
 	t.Cleanup(r.stop)
 }
 

@@ -117,7 +117,8 @@ func (s *session) subscribe(uri string, start func(ctx context.Context)) error {
 	case !s.home.subs.enter(s.owner, subscriptionsKept):
 		return errTooManySubscribe
 	}
-	ctx, cancel := context.WithCancel(s.home.ctx)
+	who := s.who.Load()
+	ctx, cancel := untilEnded(s.home.ctx, who.Ended)
 	sub := &subscription{cancel}
 	if s.subs == nil {
 		s.subs = make(map[string]*subscription)
@@ -128,9 +129,14 @@ func (s *session) subscribe(uri string, start func(ctx context.Context)) error {
 		start(ctx)
 		cancel()
 		s.mu.Lock()
-		defer s.mu.Unlock()
 		if s.subs[uri] == sub {
 			delete(s.subs, uri)
+		}
+		s.mu.Unlock()
+		select {
+		case <-who.Ended:
+			s.home.abandon(s)
+		default:
 		}
 	})
 	return nil

@@ -24,6 +24,9 @@ const (
 	// deletion in this process is seen at once, one by another replica then.
 	sessionRecheck = 5 * time.Second
 
+	// abandonTime bounds the write of one tombstone that nobody waits for.
+	abandonTime = 5 * time.Second
+
 	// emptyIdle is how long live state without content is kept.
 	emptyIdle = time.Minute
 
@@ -192,6 +195,19 @@ func (h *sessions) delete(ctx context.Context, p *identity.Principal, endpoint, 
 	}
 	h.drop(s.owner, s.id)
 	return nil
+}
+
+// abandon deletes a session whose subscriptions ended because their principal
+// no longer stands. Whoever comes back to it, after a new sign-in perhaps, is
+// told to begin anew (MCP 2025-11-25, Session Management: 404), rather than wait
+// for updates that nobody sends.
+func (h *sessions) abandon(s *session) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(h.ctx), abandonTime)
+	defer cancel()
+	if _, err := h.g.Once.InsertIfAbsent(ctx, sessionPurpose, s.id, s.created.Add(h.g.Limits.SessionLife)); err != nil {
+		h.g.Logger.Error("a session that ended can be taken up again", "error", err)
+	}
+	h.drop(s.owner, s.id)
 }
 
 // drop ends the live part of a session that has a tombstone.

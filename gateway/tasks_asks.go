@@ -91,7 +91,7 @@ func (a *taskAsks) of(x *exchange, t *target, ref *taskRef) (*taskAsk, *refusal)
 			text: "too many calls of yours wait for an answer (limits.parkedCalls)",
 		}
 	}
-	ctx, cancel := context.WithCancel(a.ctx)
+	ctx, cancel := untilEnded(a.ctx, x.p.Ended)
 	k := &taskAsk{changed: make(chan struct{})}
 	k.idle = time.AfterFunc(a.g.Limits.Parked, cancel)
 	a.tasks[key] = k

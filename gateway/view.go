@@ -169,17 +169,24 @@ func (v *view) encoded(k federation.Kind, endpoint, version string) []byte {
 	return v.shape(k, endpoint, formOf(version)).joined
 }
 
-// page is encoded for count items from first on.
-func (v *view) page(k federation.Kind, endpoint, version string, first, count int) []byte {
+// appendPage appends what encoded gives, for count items from first on.
+func (v *view) appendPage(b []byte, k federation.Kind, endpoint, version string, first, count int) []byte {
 	f := formOf(version)
+	var items [][]byte // of a form that is not their own
 	if f != formOwn {
-		return join(v.shape(k, endpoint, f).items[first : first+count])
+		items = v.shape(k, endpoint, f).items
 	}
-	items := make([][]byte, count)
-	for n := range items {
-		items[n] = v.lists[k].items[first+n].BytesAt(endpoint)
+	for n := first; n < first+count; n++ {
+		if n > first {
+			b = append(b, ',')
+		}
+		if f != formOwn {
+			b = append(b, items[n]...)
+		} else {
+			b = append(b, v.lists[k].items[n].BytesAt(endpoint)...)
+		}
 	}
-	return join(items)
+	return b
 }
 
 func (v *view) shape(k federation.Kind, endpoint string, f form) *shape {

@@ -16,6 +16,11 @@ type Principal struct {
 
 	Client Client
 	Grant  Grant
+
+	// Ended is closed when this principal no longer stands: the grant was
+	// revoked or ran out, the person was disabled, or what is said of them here
+	// has changed. Whoever serves a stream ends it then. nil = never.
+	Ended <-chan struct{}
 }
 
 // Client is the program that acts for the person.

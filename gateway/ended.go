@@ -1,0 +1,45 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+)
+
+// untilEnded is ctx that also ends when ended is closed, as a principal's Ended is
+// once it no longer stands; nil never is. cancel is due in any case.
+func untilEnded(ctx context.Context, ended <-chan struct{}) (_ context.Context, cancel context.CancelFunc) {
+	ctx, cancel = context.WithCancel(ctx)
+	if ended != nil {
+		go func() {
+			select {
+			case <-ended:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, cancel
+}
+
+// Challenge is implemented by errors of a Verifier that know how the request is
+// to be answered: with 400 what is malformed, else with 401, and with which
+// WWW-Authenticate (RFC 6750 3, RFC 9728 5.1).
+type Challenge interface {
+	error
+	Challenge() (status int, wwwAuthenticate string)
+}
+
+// unverified answers a request whose sender is not known, whatever it asks for.
+func unverified(w http.ResponseWriter, err error) {
+	status, challenge, text := http.StatusUnauthorized, `Bearer scope="mcp"`, "a bearer token is needed"
+	if c, ok := errors.AsType[Challenge](err); ok {
+		code, header := c.Challenge()
+		challenge = header
+		if code == http.StatusBadRequest {
+			status, text = code, "the bearer token must be sent once, in the Authorization header"
+		}
+	}
+	w.Header().Set("WWW-Authenticate", challenge)
+	plain(w, status, text)
+}
