@@ -51,7 +51,7 @@ type OfficialOptions struct {
 
 // Official runs the public conformance suite, both revisions' required sets
 // and three scenarios more, directly against the fixture and through a
-// gateway. The error says why it could not be run; what failed is in the
+// gateway; through a gateway that it starts, those of the Tasks extension too. The error says why it could not be run; what failed is in the
 // Report. It starts processes and has ended them when it returns.
 func Official(ctx context.Context, o OfficialOptions) (Report, error) {
 	if o.Program == "" && o.Gateway == "" {
@@ -156,10 +156,13 @@ func official(ctx context.Context, o OfficialOptions, t *tools) (_ Report, err e
 				return Report{}, err
 			}
 			report.add(r, scored, d, g)
-			fmt.Fprintf(o.Log, "run %d of %d, %s: %s\n", n+1, max(o.Repeat, 1), r.name, report.Score(r.name))
+			logRun(o.Log, n, o.Repeat, r.name, report.Score(r.name))
 		}
 	}
-	return report, nil
+	if o.Program == "" || o.Gateway != "" || o.Crossed {
+		return report, nil
+	}
+	return report, officialTasks(ctx, o, t, dir, &report)
 }
 
 // localhost is the origin under the name that the suite's dns-rebinding

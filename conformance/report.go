@@ -102,8 +102,10 @@ func (r Report) score(revision string, side func(Row) []Outcome) string {
 		}
 	}
 	switch {
-	case total[Required] == 0:
+	case total[Required]+total[Extra] == 0:
 		return ""
+	case total[Required] == 0:
+		return fmt.Sprintf("%d/%d", passed[Extra], total[Extra])
 	case total[Extra] == 0:
 		return fmt.Sprintf("%d/%d", passed[Required], total[Required])
 	}
@@ -143,7 +145,10 @@ func (r Report) WriteTable(w io.Writer) error {
 		}
 	}
 	fmt.Fprintln(w)
-	for _, rev := range revisions {
+	for _, rev := range append(slices.Clone(revisions), taskSet) {
+		if !slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Revision == rev.name }) {
+			continue
+		}
 		if _, err := fmt.Fprintf(w, "%s: %s\n", rev.name, r.Score(rev.name)); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -61,6 +62,29 @@ func (t *tools) runSuite(ctx context.Context, url string, r revision, bearer, di
 		cmd.Env = append(cmd.Env, "NODE_OPTIONS=--import="+t.preload,
 			"OSTIARY_CONFORMANCE_BEARER="+bearer, "OSTIARY_CONFORMANCE_ORIGIN="+origins(url))
 	}
+	return runNode(cmd, url, dir)
+}
+
+// runScenarios runs single scenarios against url, those that the suite would
+// leave out as an extension's included, and reads what they left in dir.
+func (t *tools) runScenarios(ctx context.Context, url string, names []string, dir string) (map[string]Outcome, error) {
+	all := map[string]Outcome{}
+	for _, name := range names {
+		out := filepath.Join(dir, name)
+		if err := os.MkdirAll(out, 0o755); err != nil {
+			return nil, err
+		}
+		one, err := runNode(exec.CommandContext(ctx, t.node, t.suite, "server", "--url", url, "--scenario", name, "--force", "-o", out), url, out)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(all, one)
+	}
+	return all, nil
+}
+
+// runNode runs the suite and reads what it left in dir.
+func runNode(cmd *exec.Cmd, url, dir string) (map[string]Outcome, error) {
 	out, err := cmd.CombinedOutput()
 	// The suite exits 1 when scenarios fail; what failed is in its files.
 	if exit := (*exec.ExitError)(nil); err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {

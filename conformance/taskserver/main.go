@@ -1,7 +1,5 @@
-// Command taskserver is a small MCP server whose tools run as tasks: the Tasks
-// extension of MCP 2026-07-28 (SEP-2663) and the tasks of MCP 2025-11-25, over
-// Streamable HTTP on one URL. It is the fixture for everything that concerns
-// tasks; its tools have the names that the public conformance suite calls.
+// Command taskserver serves the fixture for tasks on its own, to try things by
+// hand: see the package tasks beside it.
 //
 //	go run github.com/ostiary/ostiary/conformance/taskserver -http 127.0.0.1:8090
 package main
@@ -16,6 +14,8 @@ import (
 	"os"
 	"os/signal"
 	"time"
+
+	"github.com/ostiary/ostiary/conformance/tasks"
 )
 
 func main() {
@@ -40,9 +40,9 @@ func run(ctx context.Context, addr, era string) error {
 	if err != nil {
 		return err
 	}
-	s := newServer(time.Second)
-	defer s.close()
-	s.era = era
+	s := tasks.New(time.Second)
+	defer s.Close()
+	s.Era = era
 	h := &http.Server{Handler: s, ReadHeaderTimeout: 10 * time.Second}
 	fmt.Printf("http://%s/mcp\n", l.Addr())
 	context.AfterFunc(ctx, func() { h.Close() })

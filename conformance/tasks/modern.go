@@ -1,4 +1,4 @@
-package main
+package tasks
 
 import (
 	"context"
@@ -15,7 +15,7 @@ type capabilities struct {
 
 func (c capabilities) tasks() bool { _, ok := c.Extensions[extension]; return ok }
 
-func (s *server) serveModern(w http.ResponseWriter, r *http.Request, m *request) {
+func (s *Server) serveModern(w http.ResponseWriter, r *http.Request, m *request) {
 	if m.ID == nil {
 		w.WriteHeader(http.StatusAccepted)
 		return
@@ -78,7 +78,7 @@ func check(r *http.Request, m *request) (*capabilities, *rpcError) {
 	return caps, nil
 }
 
-func (s *server) modern(r *http.Request, m *request, caps *capabilities) (object, *rpcError) {
+func (s *Server) modern(r *http.Request, m *request, caps *capabilities) (object, *rpcError) {
 	switch m.Method {
 	case "server/discover":
 		return cacheable(object{
@@ -111,7 +111,7 @@ func (s *server) modern(r *http.Request, m *request, caps *capabilities) (object
 }
 
 // callModern runs a tool: the server decides what becomes a task.
-func (s *server) callModern(r *http.Request, m *request, caps *capabilities) (object, *rpcError) {
+func (s *Server) callModern(r *http.Request, m *request, caps *capabilities) (object, *rpcError) {
 	t := toolNamed(m.Params.Name)
 	if t == nil {
 		return nil, fault(invalidParams, "unknown tool %q", m.Params.Name)
@@ -144,7 +144,7 @@ func (s *server) callModern(r *http.Request, m *request, caps *capabilities) (ob
 }
 
 // listen follows tasks on a subscriptions/listen stream.
-func (s *server) listen(w http.ResponseWriter, r *http.Request, m *request, caps *capabilities) *rpcError {
+func (s *Server) listen(w http.ResponseWriter, r *http.Request, m *request, caps *capabilities) *rpcError {
 	if len(m.Params.Notifications.TaskIDs) > 0 && !caps.tasks() {
 		return needs(object{"extensions": object{extension: object{}}})
 	}

@@ -1,4 +1,8 @@
-package main
+// Package tasks is a small MCP server whose tools run as tasks: the Tasks
+// extension of MCP 2026-07-28 (SEP-2663) and the tasks of MCP 2025-11-25, over
+// Streamable HTTP on one URL. It is the fixture for everything that concerns
+// tasks; its tools have the names that the public conformance suite calls.
+package tasks
 
 import (
 	"context"
@@ -26,10 +30,13 @@ const (
 
 var serverInfo = object{"name": "taskserver", "title": "Tasks", "version": "1.0.0"}
 
-// server serves both eras at once. second is how long a tool's second lasts.
-type server struct {
+// Server serves both eras at once. Close it when it is no longer needed.
+type Server struct {
+	// Era, set before the first request, is the only one served: legacy or
+	// modern; "" is both.
+	Era string
+
 	second time.Duration
-	era    string // "" = both
 	ctx    context.Context
 	cancel context.CancelFunc
 	work   sync.WaitGroup
@@ -39,19 +46,20 @@ type server struct {
 	sessions map[string]*session
 }
 
-func newServer(second time.Duration) *server {
-	s := &server{second: second, tasks: map[string]*task{}, sessions: map[string]*session{}}
+// New makes a Server; second is how long a second of its tools lasts.
+func New(second time.Duration) *Server {
+	s := &Server{second: second, tasks: map[string]*task{}, sessions: map[string]*session{}}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
 }
 
-// close ends all jobs.
-func (s *server) close() {
+// Close ends all jobs.
+func (s *Server) Close() {
 	s.cancel()
 	s.work.Wait()
 }
 
-func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !local(r) {
 		http.Error(w, "foreign host or origin", http.StatusForbidden)
 		return
@@ -83,7 +91,7 @@ func (s *server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, marked := m.Params.Meta[metaVersion]
 	modern := marked || r.Header.Get("Mcp-Protocol-Version") >= modernVersion
 	switch {
-	case modern && s.era == "legacy", !modern && s.era == "modern": // as a server of the other era alone would
+	case modern && s.Era == "legacy", !modern && s.Era == "modern": // as a server of the other era alone would
 		w.WriteHeader(http.StatusBadRequest)
 	case modern:
 		s.serveModern(w, r, &m)

@@ -1,4 +1,4 @@
-package main
+package tasks
 
 import (
 	"context"
@@ -40,7 +40,7 @@ type task struct {
 type job func(ctx context.Context, t *task) (object, *rpcError)
 
 // start makes a task and sets it to work.
-func (s *server) start(tool string, ttl time.Duration, do job) *task {
+func (s *Server) start(tool string, ttl time.Duration, do job) *task {
 	now := time.Now()
 	ctx, cancel := context.WithCancel(s.ctx)
 	t := &task{
@@ -74,7 +74,7 @@ func (s *server) start(tool string, ttl time.Duration, do job) *task {
 }
 
 // find is the task of that id; nil when there is none.
-func (s *server) find(id string) *task {
+func (s *Server) find(id string) *task {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.tasks[id]

@@ -1,4 +1,4 @@
-package main
+package tasks
 
 import (
 	"context"
@@ -16,14 +16,14 @@ type session struct {
 	get   *stream                          // for notifications/tasks/status
 }
 
-func (s *server) session(r *http.Request) (*session, bool) {
+func (s *Server) session(r *http.Request) (*session, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c, ok := s.sessions[r.Header.Get("Mcp-Session-Id")]
 	return c, ok
 }
 
-func (s *server) serveLegacy(w http.ResponseWriter, r *http.Request, m *request) {
+func (s *Server) serveLegacy(w http.ResponseWriter, r *http.Request, m *request) {
 	if m.Method == "initialize" {
 		id := rand.Text()
 		s.mu.Lock()
@@ -63,7 +63,7 @@ func (s *server) serveLegacy(w http.ResponseWriter, r *http.Request, m *request)
 	writeJSON(w, http.StatusOK, encode(m.ID, result, rpcErr))
 }
 
-func (s *server) legacy(r *http.Request, c *session, m *request) (object, *rpcError) {
+func (s *Server) legacy(r *http.Request, c *session, m *request) (object, *rpcError) {
 	switch m.Method {
 	case "ping":
 		return object{}, nil
@@ -94,7 +94,7 @@ func (s *server) legacy(r *http.Request, c *session, m *request) (object, *rpcEr
 
 // callLegacy runs a tool: the client decides what becomes a task, as far as
 // the tool allows it.
-func (s *server) callLegacy(r *http.Request, c *session, m *request) (object, *rpcError) {
+func (s *Server) callLegacy(r *http.Request, c *session, m *request) (object, *rpcError) {
 	t := toolNamed(m.Params.Name)
 	switch {
 	case t == nil:
@@ -125,7 +125,7 @@ func (s *server) callLegacy(r *http.Request, c *session, m *request) (object, *r
 // taskResult answers tasks/result when the task has ended. Until then the
 // task's questions go out on its stream (MCP 2025-11-25, Tasks, Input Required
 // Status).
-func (s *server) taskResult(w http.ResponseWriter, r *http.Request, c *session, m *request, t *task) {
+func (s *Server) taskResult(w http.ResponseWriter, r *http.Request, c *session, m *request, t *task) {
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
 	related := object{metaRelated: object{"taskId": t.id}}
@@ -203,7 +203,7 @@ func (c *session) answered(m *request) {
 }
 
 // notifications is a session's GET stream; a new one takes over.
-func (s *server) notifications(w http.ResponseWriter, r *http.Request) {
+func (s *Server) notifications(w http.ResponseWriter, r *http.Request) {
 	c, ok := s.session(r)
 	if !ok {
 		w.WriteHeader(http.StatusMethodNotAllowed)
@@ -232,7 +232,7 @@ func (c *session) notify(message object) {
 	}
 }
 
-func (s *server) endSession(w http.ResponseWriter, r *http.Request) {
+func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.sessions, r.Header.Get("Mcp-Session-Id"))

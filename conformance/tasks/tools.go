@@ -1,4 +1,4 @@
-package main
+package tasks
 
 import (
 	"context"
@@ -13,7 +13,7 @@ type tool struct {
 	support           string // execution.taskSupport of MCP 2025-11-25
 	// asks: in the modern era it gathers input before it becomes a task.
 	asks bool
-	do   func(s *server, args arguments) job
+	do   func(s *Server, args arguments) job
 }
 
 type arguments struct {
@@ -29,11 +29,11 @@ var stringType, numberType = object{"type": "string"}, object{"type": "number"}
 
 var tools = []tool{
 	{name: "greet", description: "Greets, at once.", schema: properties(object{"name": stringType}), support: "forbidden",
-		do: func(_ *server, a arguments) job {
+		do: func(_ *Server, a arguments) job {
 			return func(context.Context, *task) (object, *rpcError) { return text("Hello, " + a.Name + "!"), nil }
 		}},
 	{name: "slow_compute", description: "Takes so many seconds.", schema: properties(object{"seconds": numberType, "label": stringType}), support: "optional",
-		do: func(s *server, a arguments) job {
+		do: func(s *Server, a arguments) job {
 			return func(ctx context.Context, _ *task) (object, *rpcError) {
 				if !rest(ctx, time.Duration(a.Seconds*float64(s.second))) {
 					return nil, fault(internalError, "stopped")
@@ -42,7 +42,7 @@ var tools = []tool{
 			}
 		}},
 	{name: "failing_job", description: "Fails in its own way after a second.", schema: properties(object{}), support: "required",
-		do: func(s *server, _ arguments) job {
+		do: func(s *Server, _ arguments) job {
 			return func(ctx context.Context, _ *task) (object, *rpcError) {
 				rest(ctx, s.second)
 				result := text("the job failed")
@@ -51,14 +51,14 @@ var tools = []tool{
 			}
 		}},
 	{name: "protocol_error_job", description: "Ends in a JSON-RPC error.", schema: properties(object{}), support: "required",
-		do: func(s *server, _ arguments) job {
+		do: func(s *Server, _ arguments) job {
 			return func(ctx context.Context, _ *task) (object, *rpcError) {
 				rest(ctx, s.second/4)
 				return nil, fault(internalError, "the job broke")
 			}
 		}},
 	{name: "confirm_delete", description: "Asks before it deletes.", schema: properties(object{"filename": stringType}), support: "required",
-		do: func(_ *server, a arguments) job {
+		do: func(_ *Server, a arguments) job {
 			return func(ctx context.Context, t *task) (object, *rpcError) {
 				answers, err := t.ask(ctx, map[string]object{"confirm": elicitation("Delete "+a.Filename+"?", "confirm", object{"type": "boolean"})})
 				if err != nil {
@@ -71,7 +71,7 @@ var tools = []tool{
 			}
 		}},
 	{name: "multi_input", description: "Asks two things at once.", schema: properties(object{}), support: "required",
-		do: func(*server, arguments) job {
+		do: func(*Server, arguments) job {
 			return func(ctx context.Context, t *task) (object, *rpcError) {
 				if _, err := t.ask(ctx, map[string]object{
 					"first":  elicitation("First name?", "name", stringType),
@@ -83,7 +83,7 @@ var tools = []tool{
 			}
 		}},
 	{name: "test_tool_with_task", description: "Asks for a name, then greets as a task.", schema: properties(object{}), support: "required", asks: true,
-		do: func(_ *server, a arguments) job {
+		do: func(_ *Server, a arguments) job {
 			return func(ctx context.Context, t *task) (object, *rpcError) {
 				if a.Name == "" {
 					answers, err := t.ask(ctx, map[string]object{"user_name": askName})
@@ -120,7 +120,7 @@ func definitions(legacy bool) []object {
 }
 
 // prepare is the job of a call. name is what was asked for beforehand.
-func (t *tool) prepare(s *server, raw json.RawMessage, name string) (job, *rpcError) {
+func (t *tool) prepare(s *Server, raw json.RawMessage, name string) (job, *rpcError) {
 	var a arguments
 	if len(raw) > 0 {
 		if err := json.Unmarshal(raw, &a); err != nil {

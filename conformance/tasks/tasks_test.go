@@ -1,4 +1,4 @@
-package main
+package tasks
 
 import (
 	"bufio"
@@ -21,10 +21,10 @@ type client struct {
 }
 
 func start(t *testing.T, era string) string {
-	s := newServer(5 * time.Millisecond)
-	s.era = era
+	s := New(5 * time.Millisecond)
+	s.Era = era
 	h := httptest.NewServer(s)
-	t.Cleanup(func() { s.cancel(); h.Close(); s.close() })
+	t.Cleanup(func() { s.cancel(); h.Close(); s.Close() })
 	return h.URL + "/mcp"
 }
 
@@ -314,8 +314,8 @@ func TestAForeignHostOrOriginIsRefused(t *testing.T) {
 }
 
 func TestATaskThatIsOldIsForgotten(t *testing.T) {
-	s := newServer(time.Millisecond)
-	defer s.close()
+	s := New(time.Millisecond)
+	defer s.Close()
 	kept := s.start("x", time.Hour, toolNamed("multi_input").do(s, arguments{}))
 	old := s.start("x", time.Nanosecond, toolNamed("multi_input").do(s, arguments{}))
 	time.Sleep(time.Millisecond)
