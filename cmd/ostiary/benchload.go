@@ -28,6 +28,8 @@ type cellPlan struct {
 	List        bool          // tools/list instead of tools/call
 	Tool        string        // exposed name of the echo tool
 	Tools       int           // how many a list must have
+	Suffer      []string      // tools that are called now and then beside it, whatever becomes of that
+	Lists       int           // tools of a whole list that is asked for now and then beside it; 0 = none is
 	Connections int           // at once
 	LeadIn      time.Duration // not measured
 	Window      time.Duration // measured
@@ -36,11 +38,13 @@ type cellPlan struct {
 // cellResult is what one cell measured.
 type cellResult struct {
 	Operations int     `json:"operations"`
-	CPU        float64 `json:"cpu_us"`        // of the server, per operation
-	Rate       float64 `json:"per_second"`    // operations
-	P50        float64 `json:"p50_ms"`        //
-	P99        float64 `json:"p99_ms"`        //
-	Foreign    float64 `json:"foreign_cores"` // CPU used by processes that are not the benchmark's
+	CPU        float64 `json:"cpu_us"`                    // of the server, per operation
+	Rate       float64 `json:"per_second"`                // operations
+	P50        float64 `json:"p50_ms"`                    //
+	P99        float64 `json:"p99_ms"`                    //
+	Foreign    float64 `json:"foreign_cores"`             // CPU used by processes that are not the benchmark's
+	Bytes      float64 `json:"bytes"`                     // of the answer to one operation
+	Longest    float64 `json:"longest_list_ms,omitempty"` // of cellPlan.Lists
 }
 
 // benchLoadVerb reads a cellPlan on stdin and prints a cellResult.
@@ -70,8 +74,14 @@ func runCell(ctx context.Context, p *cellPlan) (*cellResult, error) {
 	var done atomic.Int64 // operations within the window
 	times := make([][]time.Duration, p.Connections)
 	var work sync.WaitGroup
+	var beside besides
+	if err := beside.start(ctx, cancel, p, &measuring); err != nil {
+		return nil, err
+	}
+	agents := make([]*benchAgent, p.Connections)
 	for i := range p.Connections {
 		a := &benchAgent{plan: p, number: i}
+		agents[i] = a
 		if err := a.open(); err != nil {
 			return nil, err
 		}
@@ -112,10 +122,12 @@ func runCell(ctx context.Context, p *cellPlan) (*cellResult, error) {
 	}
 	if ctx.Err() != nil {
 		work.Wait()
+		beside.work.Wait()
 		return nil, context.Cause(ctx)
 	}
 	cancel(nil)
 	work.Wait()
+	beside.work.Wait()
 
 	all := slices.Concat(times...)
 	if len(all) == 0 {
@@ -131,6 +143,7 @@ func runCell(ctx context.Context, p *cellPlan) (*cellResult, error) {
 		Rate:       float64(len(all)) / wall,
 		P50:        ms(all[len(all)/2]), P99: ms(all[len(all)*99/100]),
 		Foreign: max(0, foreign/wall),
+		Bytes:   float64(agents[0].size), Longest: ms(beside.longest),
 	}, nil
 }
 
@@ -176,9 +189,10 @@ type benchAgent struct {
 	session string
 
 	request []byte
+	meta    string // inside of the params of every page
 	marker  []byte // inside request: changes with every call
 	count   int
-	size    int // of the first list; all others must be equal
+	size    int // of the first answer; all other lists must be equal
 }
 
 // markerWidth is the length of the part of a call that changes.
@@ -204,6 +218,7 @@ func (a *benchAgent) open() (err error) {
 		meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}`
 	}
 	if a.plan.List {
+		a.meta = meta
 		a.request = a.encode("tools/list", "", "{"+meta+"}", true)
 		return nil
 	}
@@ -263,25 +278,55 @@ func (a *benchAgent) exchange(request []byte) error {
 	return nil
 }
 
-// operation does one call or list and checks the answer.
+// operation does one call or whole list and checks the answer.
 func (a *benchAgent) operation() error {
-	a.count++
-	if !a.plan.List {
-		copy(a.marker, fmt.Sprintf("%04d-%0*d", a.number, markerWidth-5, a.count))
+	if a.plan.List {
+		return a.list()
 	}
+	a.count++
+	copy(a.marker, fmt.Sprintf("%04d-%0*d", a.number, markerWidth-5, a.count))
 	if err := a.exchange(a.request); err != nil {
 		return err
 	}
-	switch answer := a.body.Bytes(); {
-	case !a.plan.List && !bytes.Contains(answer, a.marker):
+	if answer := a.body.Bytes(); !bytes.Contains(answer, a.marker) {
 		return fmt.Errorf("an answer without its marker: %.300s", answer)
-	case a.plan.List && a.size == 0:
-		if n := bytes.Count(answer, []byte(`"inputSchema"`)); n != a.plan.Tools {
-			return fmt.Errorf("a list of %d tools, want %d: %.300s", n, a.plan.Tools, answer)
+	}
+	a.size = a.body.Len()
+	return nil
+}
+
+// list walks all pages. The tools are counted the first time.
+func (a *benchAgent) list() error {
+	size, tools := 0, 0
+	for request := a.request; request != nil; {
+		if err := a.exchange(request); err != nil {
+			return err
 		}
-		a.size = len(answer)
-	case a.plan.List && len(answer) != a.size:
-		return fmt.Errorf("a list of %d bytes after one of %d", len(answer), a.size)
+		answer := a.body.Bytes()
+		size += len(answer)
+		if a.size == 0 {
+			tools += bytes.Count(answer, []byte(`"inputSchema"`))
+		}
+		request = nil
+		if _, after, more := bytes.Cut(answer[max(0, len(answer)-pageTail):], []byte(`"nextCursor":"`)); more {
+			cursor, _, _ := bytes.Cut(after, []byte{'"'})
+			params := fmt.Sprintf(`{"cursor":"%s"`, cursor)
+			if a.meta != "" {
+				params += "," + a.meta
+			}
+			request = a.encode("tools/list", "", params+"}", true)
+		}
+	}
+	switch {
+	case a.size == 0 && tools != a.plan.Tools:
+		return fmt.Errorf("a list of %d tools, want %d: %.300s", tools, a.plan.Tools, a.body.Bytes())
+	case a.size == 0:
+		a.size = size
+	case size != a.size:
+		return fmt.Errorf("a list of %d bytes after one of %d", size, a.size)
 	}
 	return nil
 }
+
+// pageTail is how far before the end of a page its cursor begins, at most.
+const pageTail = 1 << 10

@@ -19,7 +19,7 @@ import (
 // hiddenVerb finds the verbs that this program starts itself as; they are
 // listed nowhere.
 func hiddenVerb(name string) (verb, bool) {
-	for _, v := range []verb{benchUpstreamVerb(), benchProxyVerb(), benchLoadVerb()} {
+	for _, v := range []verb{benchUpstreamVerb(), benchProxyVerb(), benchLoadVerb(), benchIllVerb()} {
 		if v.name == name {
 			return v, true
 		}
