@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"syscall"
-	"time"
 )
 
 // inspectFile walks the database by hand before bbolt maps it. bbolt trusts
@@ -22,24 +21,15 @@ func inspectFile(path string) error {
 	}
 	defer f.Close()
 	// Shared: nobody writes while we read. bbolt takes its own lock after us.
-	for end := time.Now().Add(lockTimeout); ; time.Sleep(lockTimeout / 20) {
-		err := syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB)
-		if err == nil {
-			break
-		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) {
-			return fmt.Errorf("lock database: %w", err)
-		}
-		if time.Now().After(end) {
-			return fmt.Errorf("%w: %s; use its admin socket or stop it", ErrLocked, path)
-		}
+	if err := lock(f, path, syscall.LOCK_SH); err != nil {
+		return err
 	}
 	info, err := f.Stat()
 	if err != nil {
 		return fmt.Errorf("inspect database: %w", err)
 	}
 	if err := inspect(f, info.Size()); err != nil {
-		return damaged(path, err)
+		return damaged(err)
 	}
 	return nil
 }
@@ -104,8 +94,9 @@ func inspect(r io.ReaderAt, size int64) error {
 	if second.txid > first.txid {
 		newer, older = second, first
 	}
-	// Each commit writes the meta page that the one before did not.
-	if newer.pageSize != older.pageSize || newer.txid != older.txid+1 {
+	// Each commit writes the meta page that the one before did not. Only the
+	// first after a backup may find the latest page where it has to write.
+	if lead := newer.txid - older.txid; newer.pageSize != older.pageSize || lead != 1 && lead != 2 {
 		return errors.New("the two meta pages don't belong together")
 	}
 	if have := uint64(size) / newer.pageSize; have < newer.high {

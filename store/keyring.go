@@ -139,7 +139,7 @@ func (s *Store) loadKeys(tx *bbolt.Tx) (*keyring, error) {
 	}
 	for _, c := range classes {
 		if ring.set(c).current == nil {
-			return nil, fmt.Errorf("%w: the keyring lacks a key of class %d; restore a backup", ErrDamaged, c)
+			return nil, fmt.Errorf("%w: the keyring lacks a key of class %d", ErrDamaged, c)
 		}
 	}
 	return ring, nil

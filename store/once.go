@@ -10,11 +10,6 @@ import (
 	"go.etcd.io/bbolt"
 )
 
-const (
-	sweepEvery = time.Minute
-	sweepBatch = 1000 // expired keys removed in one verb
-)
-
 // InsertIfAbsent remembers key in class until expires and says whether it was
 // not there before: of any number of concurrent calls with one key, exactly one
 // gets true, and true is durable. An expired key counts as absent. With expires
@@ -87,58 +82,8 @@ func expiry(t time.Time) []byte {
 
 // alive reads the expiry of an opened record. Expiry is checked on read,
 // always: the sweeper only saves space.
-func (s *Store) alive(end []byte) bool {
-	return len(end) == 8 && s.now().UnixNano() < int64(binary.BigEndian.Uint64(end))
-}
+func (s *Store) alive(end []byte) bool { return alive(end, s.now()) }
 
-// sweeper removes what has expired and replaces worn keys, until Close. Its
-// errors show in Err; the next round tries again.
-func (s *Store) sweeper() {
-	tick := time.NewTicker(sweepEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-s.quit:
-			return
-		case <-tick.C:
-			for n := sweepBatch; n == sweepBatch; {
-				n, _ = s.sweep(context.Background())
-			}
-			_ = s.rotateWorn(context.Background())
-		}
-	}
-}
-
-// sweep removes up to sweepBatch expired keys and says how many it met. The
-// index only proposes: the sealed record says when it really expires, so that
-// a changed index can't make the store forget.
-func (s *Store) sweep(ctx context.Context) (met int, err error) {
-	err = s.do(ctx, func(t *txn) error {
-		met = 0
-		var due [][]byte // collected first: deleting under a cursor skips
-		cursor := t.tx.Bucket([]byte(bucketExpiry)).Cursor()
-		for k, _ := cursor.First(); k != nil && len(due) < sweepBatch; k, _ = cursor.Next() {
-			if len(k) < 8 || s.alive(k[:8]) {
-				break
-			}
-			due = append(due, append([]byte(nil), k...))
-		}
-		met = len(due)
-		for _, k := range due {
-			end, err := t.get(bucketOnce, k[8:])
-			if err != nil {
-				return err
-			}
-			if end != nil && !s.alive(end) {
-				if err := t.delete(bucketOnce, k[8:]); err != nil {
-					return err
-				}
-			}
-			if err := t.delete(bucketExpiry, k); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	return met, err
+func alive(end []byte, now time.Time) bool {
+	return len(end) == endSize && now.UnixNano() < int64(binary.BigEndian.Uint64(end))
 }

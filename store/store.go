@@ -22,9 +22,13 @@ const (
 
 // Options for Open.
 type Options struct {
-	MasterKey []byte                   // 32 bytes; nil = key file in the data directory, made (0600) when absent
-	Now       func() time.Time         // nil = time.Now
-	Fail      func(point string) error // failpoints; nil = none
+	MasterKey []byte           // 32 bytes; nil = key file in the data directory, made (0600) when absent
+	Now       func() time.Time // nil = time.Now
+	Reserve   int64            // bytes kept free for revocations; 0 = 4 MiB, negative = none
+	// Fail is called at the failpoints; nil = none. keyfile.write, keyfile.link,
+	// create.database, create.link, commit.before, commit.after, epoch, reserve,
+	// restore.copy, restore.swap.
+	Fail func(point string) error
 }
 
 var (
@@ -32,6 +36,8 @@ var (
 	ErrLocked = errors.New("the data directory belongs to another running server")
 	// ErrDamaged: the database isn't what was written. Nothing was served from it.
 	ErrDamaged = errors.New("the database is damaged")
+	// ErrNewer: a newer version of this program wrote the database.
+	ErrNewer = errors.New("the database was written by a newer version")
 	// ErrMasterKey: the master key is missing, malformed or not the one that
 	// the database was made with.
 	ErrMasterKey = errors.New("master key")
@@ -59,21 +65,21 @@ type Store struct {
 	broken atomic.Pointer[error]
 	quit   chan struct{}
 	work   sync.WaitGroup
+
+	moved   atomic.Bool // something was written since the epoch was last raised
+	epoch   *epoch      // from here on: of the writer alone
+	counter uint64      // the epoch in the database
+	reserve reserve
 }
 
 // Open opens the data directory dir, making it (0700), its master key and its
 // database when they don't exist. Before it returns, the whole file was walked
 // and every value opened once, so damage is an error here and not later.
 //
-// Errors wrap ErrLocked, ErrDamaged or ErrMasterKey where one of them fits.
+// Errors wrap ErrLocked, ErrDamaged, ErrNewer, ErrMasterKey or ErrRolledBack
+// where one of them fits.
 func Open(dir string, o Options) (*Store, error) {
-	s := &Store{now: o.Now, fail: o.Fail, verbs: make(chan *verb, maxBatch), quit: make(chan struct{})}
-	if s.now == nil {
-		s.now = time.Now
-	}
-	if s.fail == nil {
-		s.fail = func(string) error { return nil }
-	}
+	s := newStore(dir, o)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make data directory: %w", err)
 	}
@@ -83,31 +89,77 @@ func Open(dir string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("find database: %w", err)
 	}
 	fresh := err != nil
-
-	key := o.MasterKey
-	if key == nil {
-		if key, err = s.masterKeyFile(dir, fresh); err != nil {
-			return nil, err
-		}
+	if err := s.unlock(dir, o.MasterKey, fresh); err != nil {
+		return nil, err
 	}
-	if len(key) != keySize {
-		return nil, fmt.Errorf("%w: has %d bytes, needs %d", ErrMasterKey, len(key), keySize)
-	}
-	if s.master, err = newAEAD(key); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMasterKey, err)
-	}
-
 	if fresh {
 		if err := s.create(dir, path); err != nil {
 			return nil, fmt.Errorf("make database in %s: %w", dir, err)
 		}
 	}
-	if err := s.open(path); err != nil {
+	if err := s.open(path, false); err != nil {
+		return nil, mendable(path, err)
+	}
+	if err := s.begin(dir); err != nil {
 		return nil, err
 	}
+	return s, nil
+}
+
+func newStore(dir string, o Options) *Store {
+	s := &Store{now: o.Now, fail: o.Fail, verbs: make(chan *verb, maxBatch), quit: make(chan struct{})}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	if s.fail == nil {
+		s.fail = func(string) error { return nil }
+	}
+	o.Fail = s.fail
+	s.reserve = newReserve(dir, o)
+	return s
+}
+
+// unlock takes the master key: the given one, or that of the key file.
+func (s *Store) unlock(dir string, key []byte, fresh bool) (err error) {
+	if key == nil {
+		if key, err = s.masterKeyFile(dir, fresh); err != nil {
+			return err
+		}
+	}
+	if len(key) != keySize {
+		return fmt.Errorf("%w: has %d bytes, needs %d", ErrMasterKey, len(key), keySize)
+	}
+	if s.master, err = newAEAD(key); err != nil {
+		return fmt.Errorf("%w: %w", ErrMasterKey, err)
+	}
+	return nil
+}
+
+// begin makes an opened database ready to be written: not one that was rolled
+// back, with all buckets, space in reserve, and a new epoch. On a full disk it
+// goes without the last two, for reading and revoking.
+func (s *Store) begin(dir string) error {
+	s.epoch = s.epochOf(dir)
+	err := s.epoch.compare(s.counter)
+	if err == nil {
+		// Before the database is raised: one that has an epoch is refused
+		// without its file. And what a torn write left is whole again.
+		err = s.epoch.write(s.counter)
+	}
+	if err == nil && s.counter == 0 {
+		err = s.db.Update(s.addBuckets)
+	}
+	if err != nil {
+		return errors.Join(err, s.db.Close())
+	}
+	s.reserve.low = s.reserve.make() != nil
+	s.moved.Store(true)
 	s.work.Go(s.writer)
 	s.work.Go(s.sweeper)
-	return s, nil
+	if err := s.advance(context.Background()); err != nil && !errors.Is(err, ErrFull) {
+		return errors.Join(err, s.Close())
+	}
+	return nil
 }
 
 // create makes the database beside its place and links it there complete, so
@@ -157,36 +209,44 @@ func (s *Store) initialise(tx *bbolt.Tx) error {
 }
 
 // open takes the database at path after inspecting it.
-func (s *Store) open(path string) (err error) {
+func (s *Store) open(path string, readOnly bool) (err error) {
 	if err := inspectFile(path); err != nil {
 		return err
 	}
 	defer func() { // bbolt asserts by panicking, and so does its reading of odd pages
 		if r := recover(); r != nil {
-			err = damaged(path, fmt.Errorf("%v", r))
+			err = damaged(fmt.Errorf("%v", r))
 		}
 	}()
 	s.db, err = bbolt.Open(path, 0o600, &bbolt.Options{
-		Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true,
+		Timeout: lockTimeout, FreelistType: bbolt.FreelistMapType, NoStatistics: true, ReadOnly: readOnly,
 	})
 	if errors.Is(err, bolterrors.ErrTimeout) {
 		return fmt.Errorf("%w: %s; use its admin socket or stop it", ErrLocked, path)
 	} else if err != nil {
-		return damaged(path, err)
+		return damaged(err)
 	}
-	if err := s.verify(path); err != nil {
+	if err := s.verify(); err != nil {
 		return errors.Join(err, s.db.Close())
 	}
 	return nil
 }
 
+// addBuckets makes the buckets that a database of an older layout lacks.
+func (s *Store) addBuckets(tx *bbolt.Tx) error {
+	for _, b := range laterBuckets {
+		if _, err := tx.CreateBucketIfNotExists([]byte(b)); err != nil {
+			return fmt.Errorf("make bucket %q: %w", b, err)
+		}
+	}
+	return nil
+}
+
 // verify loads the keyring, runs bbolt's own check and opens every value.
-func (s *Store) verify(path string) error {
+func (s *Store) verify() error {
 	return s.db.View(func(tx *bbolt.Tx) error {
-		for _, b := range buckets {
-			if tx.Bucket([]byte(b)) == nil {
-				return damaged(path, fmt.Errorf("has no bucket %q: not a database of this program", b))
-			}
+		if err := hasBuckets(tx, buckets[:]); err != nil {
+			return damaged(err)
 		}
 		var first error
 		for err := range tx.Check() { // drained: the checker would block for ever
@@ -195,24 +255,47 @@ func (s *Store) verify(path string) error {
 			}
 		}
 		if first != nil {
-			return damaged(path, first)
+			return damaged(first)
 		}
 		ring, err := s.loadKeys(tx)
 		if err != nil {
 			return err
 		}
 		s.keys.Store(ring)
+		m, err := readMetaRecord(&txn{tx: tx, ring: ring})
+		if err != nil {
+			return err
+		}
+		s.counter = m.Epoch
+		if m.Layout == layout {
+			if err := hasBuckets(tx, laterBuckets[:]); err != nil {
+				return damaged(err)
+			}
+		}
 		for _, b := range sealedBuckets {
-			err := tx.Bucket([]byte(b)).ForEach(func(k, v []byte) error {
+			bucket := tx.Bucket([]byte(b))
+			if bucket == nil { // an older layout; made below
+				continue
+			}
+			err := bucket.ForEach(func(k, v []byte) error {
 				_, err := ring.open(b, k, v)
 				return err
 			})
 			if err != nil {
-				return damaged(path, err)
+				return damaged(err)
 			}
 		}
 		return nil
 	})
+}
+
+func hasBuckets(tx *bbolt.Tx, names []string) error {
+	for _, b := range names {
+		if tx.Bucket([]byte(b)) == nil {
+			return fmt.Errorf("has no bucket %q: not a database of this program", b)
+		}
+	}
+	return nil
 }
 
 // Err is nil while the store can be written, and wraps ErrBroken or ErrClosed
@@ -272,8 +355,14 @@ func (s *Store) view(ctx context.Context, fn func(tx *bbolt.Tx) error) error {
 	return err
 }
 
-func damaged(path string, err error) error {
-	return fmt.Errorf("%w: %s: %w; restore a backup", ErrDamaged, path, err)
+func damaged(err error) error { return fmt.Errorf("%w: %w", ErrDamaged, err) }
+
+// mendable says of a damaged database where it is and what to do about it.
+func mendable(path string, err error) error {
+	if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return fmt.Errorf("%s: %w; restore a backup with `ostiary restore`", path, err)
 }
 
 // syncDir makes a new name in dir durable.

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"go.etcd.io/bbolt"
 )
@@ -21,16 +22,34 @@ const (
 	bucketOnce      = "once"
 	bucketExpiry    = "expiry"
 	bucketSnapshots = "snapshots"
+
+	bucketUsers    = "users"
+	bucketClients  = "clients"
+	bucketConsents = "consents"
+	bucketSessions = "sessions"
+	bucketGrants   = "grants"
+	bucketCodes    = "codes"
+	bucketTokens   = "tokens"
+	bucketKept     = "kept"
+	bucketDue      = "due"   // index of the tables by end
+	bucketLinks    = "links" // index of the tables by parent
+	bucketMeta     = "meta"  // one record, about the database itself
 )
 
 var (
-	buckets       = [...]string{bucketKeys, bucketOnce, bucketExpiry, bucketSnapshots}
-	sealedBuckets = [...]string{bucketOnce, bucketSnapshots}
+	buckets = [...]string{bucketKeys, bucketOnce, bucketExpiry, bucketSnapshots}
+	// laterBuckets came with layout 2; they are made when a database of
+	// layout 1 is opened.
+	laterBuckets = [...]string{bucketUsers, bucketClients, bucketConsents, bucketSessions,
+		bucketGrants, bucketCodes, bucketTokens, bucketKept, bucketDue, bucketLinks, bucketMeta}
+	sealedBuckets = [...]string{bucketOnce, bucketSnapshots, bucketUsers, bucketClients, bucketConsents,
+		bucketSessions, bucketGrants, bucketCodes, bucketTokens, bucketKept, bucketMeta}
 )
 
 // verb is one atomic change, waiting for the writer.
 type verb struct {
 	run   func(*txn) error // may run more than once: it resets what it captured
+	frees bool             // takes something away: may use the reserve, raises the epoch
 	state atomic.Int32     // waiting → claimed by the writer, or withdrawn by its caller
 	err   error
 	done  chan struct{}
@@ -46,6 +65,7 @@ const (
 type txn struct {
 	tx    *bbolt.Tx
 	ring  *keyring
+	now   time.Time
 	wrote bool // this verb changed something
 }
 
@@ -73,7 +93,17 @@ func (t *txn) delete(bucket string, key []byte) error {
 // durable. When ctx ends before the writer took it, it never runs; after that
 // do waits for the outcome, so that an answer is never a guess.
 func (s *Store) do(ctx context.Context, run func(*txn) error) error {
-	v := &verb{run: run, done: make(chan struct{})}
+	return s.submit(ctx, &verb{run: run})
+}
+
+// doFreeing is do for verbs that take access away: they still commit on a full
+// disk, and no copy of the database from before them is opened any more.
+func (s *Store) doFreeing(ctx context.Context, run func(*txn) error) error {
+	return s.submit(ctx, &verb{run: run, frees: true})
+}
+
+func (s *Store) submit(ctx context.Context, v *verb) error {
+	v.done = make(chan struct{})
 	if err := s.hand(ctx, v); err != nil {
 		return err
 	}
@@ -139,20 +169,42 @@ func (s *Store) commit(batch []*verb) {
 			live = append(live, v)
 		}
 	}
+	s.reserve.refill()
 	for len(live) > 0 {
-		spoiler, err := s.attempt(live)
-		if spoiler < 0 {
-			for _, v := range live {
-				if err != nil {
-					v.err = err
-				}
-				close(v.done)
-			}
-			return
+		if s.reserve.low {
+			live = refuse(live)
 		}
-		close(live[spoiler].done)
-		live = append(live[:spoiler], live[spoiler+1:]...)
+		spoiler, err := s.attempt(live)
+		if spoiler >= 0 {
+			close(live[spoiler].done)
+			live = append(live[:spoiler], live[spoiler+1:]...)
+			continue
+		}
+		if errors.Is(err, ErrFull) && s.reserve.drop() {
+			continue // without those that are refused now
+		}
+		for _, v := range live {
+			if err != nil {
+				v.err = err
+			}
+			close(v.done)
+		}
+		return
 	}
+}
+
+// refuse ends the verbs that may not use the reserve and returns the others.
+func refuse(verbs []*verb) []*verb {
+	freeing := verbs[:0]
+	for _, v := range verbs {
+		if v.frees {
+			freeing = append(freeing, v)
+			continue
+		}
+		v.err = fmt.Errorf("%w: only what takes access away is still written: %w", ErrFull, syscall.ENOSPC)
+		close(v.done)
+	}
+	return freeing
 }
 
 // attempt runs verbs in one transaction and commits it. It returns the index
@@ -166,30 +218,46 @@ func (s *Store) attempt(verbs []*verb) (spoiler int, err error) {
 		return -1, fmt.Errorf("begin transaction: %w", err)
 	}
 	defer tx.Rollback() // after a commit: does nothing
-	t := &txn{tx: tx, ring: s.keys.Load()}
-	changed := false
+	t := &txn{tx: tx, ring: s.keys.Load(), now: s.now()}
+	changed, freed := false, false
 	for i, v := range verbs {
 		t.wrote = false
 		if v.err = guarded(v.run, t); v.err != nil && t.wrote {
 			return i, nil
 		}
 		changed = changed || t.wrote
+		freed = freed || t.wrote && v.frees
 	}
 	if !changed {
 		return -1, nil
 	}
-	if err := s.fail("commit.before"); err != nil {
-		return -1, fmt.Errorf("commit: %w", err)
+	if freed {
+		if err := writeMetaRecord(t, s.counter+1); err != nil {
+			return -1, err
+		}
 	}
 	id := tx.ID()
-	err = tx.Commit()
+	if err = s.fail("commit.before"); err == nil {
+		err = tx.Commit()
+	}
 	if err == nil {
 		if err = s.fail("commit.after"); err == nil {
+			s.committed(freed)
 			return -1, nil
 		}
 	}
 	tx.Rollback() // some failures leave the transaction, and its lock, behind
 	return -1, s.failed(id, err)
+}
+
+// committed follows a commit: after one that raised the epoch, the file beside
+// the database is raised too, before anybody hears of it. Where that fails, the
+// database is one ahead, which is no harm, and the next sweep raises both.
+func (s *Store) committed(raised bool) {
+	if raised {
+		s.counter++
+	}
+	s.moved.Store(!raised || s.fail("epoch") != nil || s.epoch.write(s.counter) != nil)
 }
 
 // failed judges a commit error. A full disk is found out before the meta page

@@ -1,12 +1,9 @@
 package store
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -172,7 +169,7 @@ func TestSweepRemovesWhatExpiredAndNothingElse(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.add(5 * time.Minute)
-	if met, err := s.sweep(ctx); met != 6 || err != nil {
+	if met, err := s.sweepOnce(ctx); met != 6 || err != nil {
 		t.Errorf("met %d, %v", met, err)
 	}
 	counts := map[string]int{}
@@ -215,77 +212,6 @@ func TestWornKeysAreReplaced(t *testing.T) {
 	check("just young enough", 1, 2)
 	c.add(time.Nanosecond)
 	check("too old", 2, 3)
-}
-
-// childDir names the store that this binary, started again, writes to until it
-// is killed.
-const childDir = "STORE_TEST_CHILD_DIR"
-
-func TestMain(m *testing.M) {
-	if dir := os.Getenv(childDir); dir != "" {
-		writeForever(dir)
-		return
-	}
-	os.Exit(m.Run())
-}
-
-// writeForever prints each key once it is acknowledged.
-func writeForever(dir string) {
-	s, err := Open(dir, Options{})
-	if err != nil {
-		fmt.Println("error", err)
-		return
-	}
-	var wg sync.WaitGroup
-	for w := range 8 {
-		wg.Go(func() {
-			for i := 0; ; i++ {
-				key := fmt.Sprintf("%d-%d-%d", os.Getpid(), w, i)
-				if ok, err := s.InsertIfAbsent(context.Background(), "c", key, time.Now().Add(time.Hour)); !ok || err != nil {
-					fmt.Println("error", ok, err)
-					return
-				}
-				fmt.Println(key)
-			}
-		})
-	}
-	wg.Wait()
-}
-
-func TestNothingAcknowledgedIsLostWhenKilled(t *testing.T) {
-	dir := t.TempDir()
-	var acknowledged []string
-	for round := range 10 {
-		child := exec.CommandContext(t.Context(), os.Args[0]) // killed when the test fails
-		child.Env = append(os.Environ(), childDir+"="+dir)
-		out, err := child.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := child.Start(); err != nil {
-			t.Fatal(err)
-		}
-		lines := bufio.NewScanner(out)
-		for n := 0; lines.Scan(); n++ {
-			if strings.HasPrefix(lines.Text(), "error") {
-				t.Fatal(lines.Text())
-			}
-			acknowledged = append(acknowledged, lines.Text())
-			if n == 10+13*round {
-				child.Process.Kill()
-			}
-		}
-		child.Wait()
-	}
-	s := open(t, dir, Options{})
-	for _, key := range acknowledged {
-		if ok, err := s.Present(t.Context(), "c", key); !ok || err != nil {
-			t.Fatalf("acknowledged %s is lost (%v)", key, err)
-		}
-	}
-	if len(acknowledged) < 600 {
-		t.Errorf("only %d acknowledged", len(acknowledged))
-	}
 }
 
 func BenchmarkSeal(b *testing.B) {
