@@ -1,0 +1,128 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+const (
+	maxCached   = 1000 // entries of a cache
+	negativeFor = time.Minute
+	// reloadAfter bounds how often an entry is loaded because someone asks for
+	// more than it has, such as a key id that nobody knows.
+	reloadAfter = time.Minute
+)
+
+// errBusy: too much is being fetched already. It is not remembered.
+var errBusy = errors.New("too many fetches at a time")
+
+// cache remembers what was fetched, failures too. Any number of askers for one
+// key cause one fetch. Failures and what nobody asked for lately go first when
+// it is full.
+type cache[T any] struct {
+	max int
+
+	mu      sync.Mutex
+	entries map[string]*entry[T]
+}
+
+type entry[T any] struct {
+	done    chan struct{} // closed once the rest is set
+	value   T
+	err     error
+	loaded  time.Time
+	expires time.Time
+}
+
+func newCache[T any](max int) cache[T] {
+	return cache[T]{max: max, entries: map[string]*entry[T]{}}
+}
+
+// get returns what is remembered under key, or loads it. With anew it loads
+// also what is remembered, unless that is younger than reloadAfter; the old
+// value then outlives a failure.
+//
+// A load runs on after its asker has gone: others wait for it.
+func (c *cache[T]) get(ctx context.Context, key string, now func() time.Time, anew bool, load func(context.Context) (T, time.Duration, error)) (T, error) {
+	e, err := c.entry(ctx, key, now, anew, load)
+	if err != nil {
+		var none T
+		return none, err
+	}
+	select {
+	case <-e.done:
+		return e.value, e.err
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	}
+}
+
+func (c *cache[T]) entry(ctx context.Context, key string, now func() time.Time, anew bool, load func(context.Context) (T, time.Duration, error)) (*entry[T], error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old := c.entries[key]
+	if old != nil {
+		if !old.over() {
+			return old, nil
+		}
+		t := now()
+		if t.Before(old.expires) && !(anew && t.Sub(old.loaded) >= reloadAfter) {
+			return old, nil
+		}
+	} else if len(c.entries) >= c.max && !c.evict(now()) {
+		return nil, errBusy
+	}
+	e := &entry[T]{done: make(chan struct{})}
+	c.entries[key] = e
+	go func() {
+		defer close(e.done)
+		var ttl time.Duration
+		e.value, ttl, e.err = load(context.WithoutCancel(ctx))
+		e.loaded = now()
+		e.expires = e.loaded.Add(ttl)
+		switch {
+		case e.err == nil:
+		case errors.Is(e.err, errBusy):
+			e.expires = e.loaded
+		case old != nil && old.err == nil && e.loaded.Before(old.expires):
+			e.value, e.err, e.expires = old.value, nil, old.expires
+		default:
+			e.expires = e.loaded.Add(negativeFor)
+		}
+	}()
+	return e, nil
+}
+
+// over says whether the entry was loaded.
+func (e *entry[T]) over() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
+}
+
+// evict makes room for one entry: what expired goes, else the failure that was
+// first to expire, else the value. It says whether there is room now.
+func (c *cache[T]) evict(now time.Time) bool {
+	var victim string
+	var worst *entry[T]
+	for key, e := range c.entries {
+		switch {
+		case !e.over():
+		case !now.Before(e.expires):
+			delete(c.entries, key)
+		case worst == nil || (e.err != nil) != (worst.err != nil) && e.err != nil ||
+			(e.err != nil) == (worst.err != nil) && e.expires.Before(worst.expires):
+			victim, worst = key, e
+		}
+	}
+	if len(c.entries) >= c.max && worst != nil {
+		delete(c.entries, victim)
+	}
+	return len(c.entries) < c.max
+}

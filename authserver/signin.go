@@ -1,0 +1,218 @@
+package authserver
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/ostiary/ostiary/authserver/login"
+	"github.com/ostiary/ostiary/authserver/pages"
+	"github.com/ostiary/ostiary/store"
+)
+
+const (
+	purposeStep = "signin-step"
+	stepLife    = 5 * time.Minute // between the password and the one-time code
+)
+
+// step says that the password of a local account was right.
+type step struct {
+	Name    string    `json:"n"`
+	Request string    `json:"r"`
+	Expires time.Time `json:"e"`
+}
+
+// serveLogin is where people prove who they are. request, when there is one, is
+// the sealed authorization request to go on with.
+func (s *Server) serveLogin(w http.ResponseWriter, r *http.Request) {
+	if !methods(w, r) {
+		return
+	}
+	if r.Method == http.MethodPost {
+		form, ok := s.browserForm(w, r)
+		if !ok {
+			return
+		}
+		s.signIn(w, r, form)
+		return
+	}
+	query := r.URL.Query()
+	request := query.Get("request")
+	a, ok := s.behind(w, r, request)
+	if !ok {
+		return
+	}
+	if query.Get("with") == "provider" && s.OIDC != nil {
+		s.beginProvider(w, r, request, query.Get("switch") != "" || a != nil && slices.Contains(a.Prompt, "login"))
+		return
+	}
+	if u, ses := s.signedIn(r); u != nil && query.Get("switch") == "" && !s.signInAgain(a, ses) {
+		see(w, next(request), nil)
+		return
+	}
+	s.showSignIn(w, r, http.StatusOK, a, pages.SignIn{Request: request})
+}
+
+// behind opens the request that a sign-in is for: nil, true when there is none.
+// When it is not ok, the answer is written.
+func (s *Server) behind(w http.ResponseWriter, r *http.Request, request string) (*authorization, bool) {
+	if request == "" {
+		return nil, true
+	}
+	a, err := s.openAuthorization(r.Context(), request)
+	if err != nil {
+		s.stale(w, r)
+		return nil, false
+	}
+	return a, true
+}
+
+// next is where a sign-in leads.
+func next(request string) string {
+	if request == "" {
+		return "/account"
+	}
+	return "/consent?" + url.Values{"request": {request}}.Encode()
+}
+
+// signInAgain says whether a asks for a newer sign-in than ses (OpenID Connect
+// Core 3.1.2.1, prompt and max_age). One that was made for it is new enough,
+// whatever the clocks say.
+func (s *Server) signInAgain(a *authorization, ses *store.Session) bool {
+	if a == nil || !ses.Created.Before(a.Issued) {
+		return false
+	}
+	return slices.Contains(a.Prompt, "login") || a.MaxAge >= 0 && s.Now().Sub(ses.AuthTime) > a.MaxAge
+}
+
+// showSignIn fills in what every sign-in page shows.
+func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, status int, a *authorization, v pages.SignIn) {
+	v.Frame = s.frame(r, nil)
+	v.Local = s.Local != nil
+	if s.OIDC != nil {
+		v.Provider = pages.Text(s.OIDC.Place(), 60)
+	}
+	if a != nil {
+		c := shown(a)
+		v.For = &c
+	}
+	pageOnward(w, status, v.HTML())
+}
+
+// signIn judges the form of the sign-in page, or of the page for the code.
+func (s *Server) signIn(w http.ResponseWriter, r *http.Request, form url.Values) {
+	a, ok := s.behind(w, r, form.Get("request"))
+	if !ok {
+		return
+	}
+	if s.Local == nil {
+		s.showSignIn(w, r, http.StatusForbidden, a, pages.SignIn{Request: form.Get("request"), Problem: "There are no passwords at this gateway."})
+		return
+	}
+	if sealed := form.Get("step"); sealed != "" {
+		s.signInCode(w, r, a, form, sealed)
+		return
+	}
+	v := pages.SignIn{Request: form.Get("request"), Username: pages.Text(form.Get("username"), 64)}
+	u, amr, err := s.Local.Check(r.Context(), form.Get("username"), form.Get("password"), form.Get("code"), s.source(r))
+	if errors.Is(err, login.ErrCodeNeeded) {
+		s.askCode(w, r, http.StatusOK, u.Subject, v.Request, "")
+		return
+	}
+	if err != nil {
+		status, problem := s.signInProblem(w, r, err, "The user name or the password is not right.")
+		if problem == "" {
+			s.fail(w, r, err)
+			return
+		}
+		v.Problem = problem
+		s.showSignIn(w, r, status, a, v)
+		return
+	}
+	s.enter(w, r, u, amr, v.Request)
+}
+
+// signInCode judges the second step.
+func (s *Server) signInCode(w http.ResponseWriter, r *http.Request, a *authorization, form url.Values, sealed string) {
+	request := form.Get("request")
+	var st step
+	plain, err := s.Store.Unseal(purposeStep, sealed, nil)
+	if err == nil {
+		err = json.Unmarshal(plain, &st)
+	}
+	if err != nil || st.Request != about(request) || !s.Now().Before(st.Expires) {
+		s.showSignIn(w, r, http.StatusForbidden, a, pages.SignIn{Request: request, Problem: "That took too long. Please begin again."})
+		return
+	}
+	u, amr, err := s.Local.Code(r.Context(), st.Name, form.Get("code"), s.source(r))
+	if err != nil {
+		status, problem := s.signInProblem(w, r, err, "That code is not right, or it was used before. Wait for the next one.")
+		if problem == "" {
+			s.fail(w, r, err)
+			return
+		}
+		s.askCode(w, r, status, st.Name, request, problem)
+		return
+	}
+	s.enter(w, r, u, amr, request)
+}
+
+// askCode shows the page for the one-time code.
+func (s *Server) askCode(w http.ResponseWriter, r *http.Request, status int, name, request, problem string) {
+	plain, err := json.Marshal(step{name, about(request), s.Now().Add(stepLife)})
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	pageOnward(w, status, pages.Code{
+		Frame: s.frame(r, nil), Request: request, Step: s.Store.Seal(purposeStep, plain, nil), Problem: problem,
+	}.HTML())
+}
+
+// signInProblem says in words what went wrong, and how the answer says it. ""
+// = not the person's doing.
+func (s *Server) signInProblem(w http.ResponseWriter, r *http.Request, err error, wrong string) (status int, problem string) {
+	many := (*login.TooManyError)(nil)
+	switch {
+	case errors.Is(err, login.ErrWrong):
+		s.failures.add(s, s.source(r))
+		return http.StatusForbidden, wrong
+	case errors.As(err, &many):
+		s.failures.add(s, s.source(r))
+		retryAfter(w, many.RetryAfter)
+		return http.StatusTooManyRequests, "Too many attempts. Try again in " + pages.Wait(many.RetryAfter) + "."
+	case errors.Is(err, login.ErrBusy):
+		retryAfter(w, login.BusyRetry)
+		return http.StatusServiceUnavailable, "Many people are signing in at this moment. Try again in a few seconds."
+	}
+	return 0, ""
+}
+
+// enter signs a local person in and sends them on.
+func (s *Server) enter(w http.ResponseWriter, r *http.Request, u *store.User, amr []string, request string) {
+	now := s.Now()
+	_, err := s.Store.UpdateUser(r.Context(), u.ID(), func(u *store.User) error {
+		u.LastSignIn = now
+		return nil
+	})
+	if err == nil {
+		err = s.startSession(w, r, u, amr, now)
+	}
+	if err != nil {
+		s.fail(w, r, err)
+		return
+	}
+	see(w, next(request), nil)
+}
+
+// signedOut is the page after a session has ended.
+func (s *Server) signedOut(w http.ResponseWriter, r *http.Request, title, text string) {
+	page(w, http.StatusOK, pages.Notice{Frame: s.frame(r, nil), Title: title, Text: text, Link: "/login", Label: "Sign in again"}.HTML())
+}
+
+// displayName is what people call u.
+func displayName(u *store.User) string { return cmp.Or(u.Name, u.Subject) }
