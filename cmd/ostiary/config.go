@@ -15,6 +15,8 @@ import (
 	"strings"
 	"time"
 
+	"go.yaml.in/yaml/v4"
+
 	"github.com/ostiary/ostiary/gateway"
 )
 
@@ -37,8 +39,10 @@ type config struct {
 	LegacySSE      bool
 	CertFile       string
 	KeyFile        string
-	MasterKey      []byte // nil = a key file in the data directory
-	MasterKeyFile  string // that MasterKey was read from, if it was
+	MasterKey      []byte   // nil = a key file in the data directory
+	SecretFiles    []string // that secrets were read from
+
+	signIn
 
 	Limits           gateway.Limits
 	Arguments        int            // bytes that rules may have to read; 0 = 256 KiB
@@ -46,12 +50,15 @@ type config struct {
 	TimeZone         *time.Location // of input.time; nil = the machine's
 	AuditDeadline    time.Duration
 	AuditSegmentSize int64
+
+	getenv func(string) (string, bool) // for ${VARIABLE} in secrets
 }
 
 func defaults() *config {
 	return &config{
 		Listen: "127.0.0.1:8080", Data: "./data", Catalogs: "./catalogs",
 		LogFormat: "text",
+		signIn:    signIn{Registration: true, Documents: true},
 	}
 }
 
@@ -68,21 +75,22 @@ type setting struct {
 	usage string // "" = understood, not listed
 	list  bool   // a sequence in the file, comma-separated elsewhere
 	set   func(c *config, value string) error
+
+	// node reads a value of the file that is more than text; nil = set does.
+	node func(r *fileReader, n *yaml.Node)
 }
 
 // env is the name of the setting's variable: publicUrl is OSTIARY_PUBLIC_URL,
-// limits.keepAlive is OSTIARY_LIMITS_KEEP_ALIVE.
+// oauth.accessTTL is OSTIARY_OAUTH_ACCESS_TTL.
 func (s setting) env() string {
 	var b strings.Builder
 	b.WriteString("OSTIARY_")
+	word := false // a lower-case letter came before
 	for _, r := range s.key {
-		switch {
-		case r == '.':
+		if r == '.' || word && r >= 'A' && r <= 'Z' {
 			b.WriteByte('_')
-		case r >= 'A' && r <= 'Z':
-			b.WriteByte('_')
-			b.WriteRune(r)
-		default:
+		}
+		if word = r >= 'a' && r <= 'z'; r != '.' {
 			b.WriteString(strings.ToUpper(string(r)))
 		}
 	}
@@ -92,7 +100,7 @@ func (s setting) env() string {
 // settings is the table of all words. What has no flag is for the file and
 // the environment.
 func settings() []setting {
-	return []setting{
+	return append([]setting{
 		{key: "listen", flag: "listen", arg: "ADDR", usage: "`ADDR` to serve on (default 127.0.0.1:8080)", set: text(func(c *config) *string { return &c.Listen }, checkAddress)},
 		{key: "publicUrl", flag: "public-url", arg: "URL", usage: "base `URL` that agents use, without a path (default http://ADDR)", set: text(func(c *config) *string { return &c.PublicURL }, checkBaseURL)},
 		{key: "data", flag: "data", arg: "DIR", usage: "`DIR` of database, audit log and keys (default ./data)", set: text(func(c *config) *string { return &c.Data }, notEmpty)},
@@ -102,10 +110,9 @@ func settings() []setting {
 		{key: "logFormat", flag: "log-format", arg: "FORMAT", usage: "log as `json|text` on stderr (default text)", set: text(func(c *config) *string { return &c.LogFormat }, oneOf("json", "text"))},
 		{key: "noAuth", flag: "no-auth", usage: "no sign-in: whoever reaches the address is the user local; loopback addresses only", set: toggle(func(c *config) *bool { return &c.NoAuth })},
 		{key: "stdio", flag: "stdio", usage: "serve stdin and stdout instead of an address: a bridge to the running gateway, or with --no-auth the gateway itself", set: toggle(func(c *config) *bool { return &c.Stdio })},
-		{key: "dev", flag: "dev", usage: "loosen checks for tests on loopback addresses", set: toggle(func(c *config) *bool { return &c.Dev })},
+		{key: "dev", flag: "dev", usage: "for tests, on loopback addresses: client documents and identity providers may use plain http there", set: toggle(func(c *config) *bool { return &c.Dev })},
 		{key: "allowedOrigins", arg: "LIST", list: true, set: setOrigins},
 		{key: "legacySse", set: toggle(func(c *config) *bool { return &c.LegacySSE })},
-		{key: "trustedProxies", arg: "LIST", list: true, set: notBuilt},
 		{key: "tls.certFile", arg: "FILE", set: text(func(c *config) *string { return &c.CertFile }, notEmpty)},
 		{key: "tls.keyFile", arg: "FILE", set: text(func(c *config) *string { return &c.KeyFile }, notEmpty)},
 		{key: "masterKey", arg: "KEY", set: setMasterKey},
@@ -124,11 +131,10 @@ func settings() []setting {
 		{key: "audit.deadline", arg: "TIME", set: measured(parseDuration, func(c *config) *time.Duration { return &c.AuditDeadline })},
 		{key: "audit.segmentSize", arg: "SIZE", set: measured(parseSize64, func(c *config) *int64 { return &c.AuditSegmentSize })},
 		{key: "audit.redact", set: notBuilt}, {key: "audit.checkpoint", set: notBuilt},
-		{key: "scopes", set: notBuilt}, {key: "oauth", set: notBuilt}, {key: "oidc", set: notBuilt},
 		{key: "policy.timeZone", arg: "ZONE", set: checkZone},
 		{key: "policy.timeout", arg: "TIME", set: measured(parseDuration, func(c *config) *time.Duration { return &c.PolicyTimeout })},
 		{key: "rates", set: notBuilt},
-	}
+	}, signInSettings()...)
 }
 
 // configFlags declares --config and the named flags of the table on fs; load
@@ -158,6 +164,7 @@ func configFlags(fs *flag.FlagSet, io stdio, names ...string) (load func() (*con
 // line.
 func loadConfig(file string, flags map[string]string, getenv func(string) (string, bool)) (*config, error) {
 	c := defaults()
+	c.getenv = getenv
 	if v, ok := getenv("OSTIARY_CONFIG"); file == "" && ok {
 		file = v
 	}
@@ -186,6 +193,7 @@ func loadConfig(file string, flags map[string]string, getenv func(string) (strin
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		problems = append(problems, errors.New("tls: certFile and keyFile go together; set both or neither"))
 	}
+	problems = append(problems, c.signIn.check())
 	return c, errors.Join(problems...)
 }
 
@@ -271,15 +279,12 @@ func setOrigins(c *config, v string) error {
 	return nil
 }
 
-// setMasterKey takes 32 bytes as hex or base64, or file:PATH of such a text.
-// Its errors never show the value.
+// setMasterKey takes 32 bytes as hex or base64, ${VARIABLE} or file:PATH of such
+// a text. Its errors never show the value.
 func setMasterKey(c *config, v string) error {
-	if path, ok := strings.CutPrefix(v, "file:"); ok {
-		raw, err := os.ReadFile(path)
-		if err != nil {
-			return fmt.Errorf("master key file: %w", err)
-		}
-		v, c.MasterKeyFile = strings.TrimSpace(string(raw)), path
+	v, err := c.secret(v)
+	if err != nil {
+		return err
 	}
 	for _, decode := range []func(string) ([]byte, error){
 		hex.DecodeString, base64.StdEncoding.DecodeString, base64.RawURLEncoding.DecodeString,

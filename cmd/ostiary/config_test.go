@@ -66,7 +66,7 @@ func TestProblemsOfTheFileSayWhereAndWhatToDo(t *testing.T) {
 		{"unknown key", "listen: 127.0.0.1:1\nlisten_: x\n", `:2:1: listen_: unknown key, did you mean "listen"?`},
 		{"unknown nested key", "limits:\n  boddy: 4MiB\n", `:2:3: limits.boddy: unknown key, did you mean "limits.body"?`},
 		{"twice", "data: a\ndata: b\n", ":2:1: data: written twice"},
-		{"not built", "oauth:\n  accessTTL: 5m\n", ":1:1: oauth: not built yet in this version; remove the key"},
+		{"not built", "metricsListen: 127.0.0.1:9090\n", ":1:1: metricsListen: not built yet in this version; remove the key"},
 		{"not built, nested", "audit:\n  checkpoint: {}\n", ":2:3: audit.checkpoint: not built yet"},
 		{"wrong value", "limits:\n  body: many\n", `:2:9: limits.body: "many" is not a size`},
 		{"zero", "limits: {calls: 0}\n", `:1:17: limits.calls: "0" is not a whole number above 0`},
@@ -111,7 +111,7 @@ func TestAMissingFileIsRefusedWhenNamed(t *testing.T) {
 }
 
 func TestVariablesAreNamedAfterKeys(t *testing.T) {
-	want := map[string]string{"publicUrl": "OSTIARY_PUBLIC_URL", "limits.keepAlive": "OSTIARY_LIMITS_KEEP_ALIVE", "tls.certFile": "OSTIARY_TLS_CERT_FILE", "noAuth": "OSTIARY_NO_AUTH"}
+	want := map[string]string{"publicUrl": "OSTIARY_PUBLIC_URL", "limits.keepAlive": "OSTIARY_LIMITS_KEEP_ALIVE", "tls.certFile": "OSTIARY_TLS_CERT_FILE", "oauth.accessTTL": "OSTIARY_OAUTH_ACCESS_TTL", "noAuth": "OSTIARY_NO_AUTH"}
 	seen := map[string]string{}
 	for _, s := range settings() {
 		if other, twice := seen[s.env()]; twice {

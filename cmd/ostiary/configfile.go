@@ -55,23 +55,27 @@ func (r *fileReader) problem(n *yaml.Node, format string, a ...any) {
 
 // mapping reads the keys below prefix.
 func (r *fileReader) mapping(prefix string, n *yaml.Node) {
+	r.each(strings.TrimSuffix(prefix, "."), n, func(name, value *yaml.Node) { r.entry(prefix+name.Value, name, value) })
+}
+
+// each hands the pairs of a mapping to read; where names it, "" is the file.
+func (r *fileReader) each(where string, n *yaml.Node, read func(name, value *yaml.Node)) {
 	if n.Kind == yaml.ScalarNode && n.Tag == "!!null" {
 		return
 	}
 	if n.Kind != yaml.MappingNode {
-		r.problem(n, "%s: want keys with values", strings.TrimSuffix(or(prefix, "the file"), "."))
+		r.problem(n, "%s: want keys with values", or(where, "the file"))
 		return
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		name, value := n.Content[i], n.Content[i+1]
-		key := prefix + name.Value
-		if seen[key] {
-			r.problem(name, "%s: written twice; keep one", key)
+		if seen[name.Value] {
+			r.problem(name, "%s: written twice; keep one", strings.TrimPrefix(where+"."+name.Value, "."))
 			continue
 		}
-		seen[key] = true
-		r.entry(key, name, value)
+		seen[name.Value] = true
+		read(name, value)
 	}
 }
 
@@ -84,6 +88,8 @@ func (r *fileReader) entry(key string, name, value *yaml.Node) {
 		r.problem(name, "%s: unknown key%s", key, didYouMean(key, r.keys))
 	case errors.Is(s.set(defaults(), ""), errNotBuilt):
 		r.problem(name, "%s: %w; remove the key", key, errNotBuilt)
+	case s.node != nil:
+		s.node(r, value)
 	case s.list:
 		r.list(s, value)
 	case value.Kind != yaml.ScalarNode:
@@ -96,27 +102,36 @@ func (r *fileReader) entry(key string, name, value *yaml.Node) {
 }
 
 func (r *fileReader) list(s setting, n *yaml.Node) {
-	if n.Kind != yaml.SequenceNode {
-		r.problem(n, "%s: want a list", s.key)
-		return
-	}
-	var items []string
-	for _, item := range n.Content {
-		if item.Kind != yaml.ScalarNode {
-			r.problem(item, "%s: want one value", s.key)
+	problems := len(r.problems)
+	items := r.items(s.key, n)
+	for i, item := range items {
+		if err := s.set(defaults(), item); err != nil {
+			r.problem(n.Content[i], "%s: %w", s.key, err)
 			return
 		}
-		if err := s.set(defaults(), item.Value); err != nil {
-			r.problem(item, "%s: %w", s.key, err)
-			return
-		}
-		items = append(items, item.Value)
 	}
-	if len(items) > 0 {
+	if len(items) > 0 && len(r.problems) == problems {
 		if err := s.set(r.config, strings.Join(items, ",")); err != nil {
 			r.problem(n, "%s: %w", s.key, err)
 		}
 	}
+}
+
+// items reads a list of values; nil when it is none.
+func (r *fileReader) items(key string, n *yaml.Node) []string {
+	if n.Kind != yaml.SequenceNode {
+		r.problem(n, "%s: want a list", key)
+		return nil
+	}
+	var items []string
+	for _, item := range n.Content {
+		if item.Kind != yaml.ScalarNode {
+			r.problem(item, "%s: want one value", key)
+			return nil
+		}
+		items = append(items, item.Value)
+	}
+	return items
 }
 
 // group says whether keys exist below key.

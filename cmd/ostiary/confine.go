@@ -16,7 +16,7 @@ const thisProgram = "/proc/self/exe"
 func confinement(c *config) func(*federation.Config) {
 	return func(f *federation.Config) {
 		f.Shim = thisProgram
-		f.Confined = absolute(c.Data, c.File, c.KeyFile, c.MasterKeyFile)
+		f.Confined = absolute(append([]string{c.Data, c.File, c.KeyFile}, c.SecretFiles...)...)
 		f.Fixed = absolute(c.Catalogs, c.Policies)
 	}
 }

@@ -21,6 +21,7 @@ func conformanceOfficialVerb() verb {
 			"ostiary conformance official",
 			"ostiary conformance official --repeat 3 --format json",
 			"ostiary conformance official --crossed",
+			"ostiary conformance official --auth",
 			"ostiary conformance official --gateway 'http://localhost:8080/mcp/{upstream}'",
 		},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
@@ -29,7 +30,8 @@ func conformanceOfficialVerb() verb {
 			fs.BoolVar(&o.Merged, "merged", false, "through /mcp with an empty prefix instead of /mcp/{upstream}")
 			fs.BoolVar(&o.Crossed, "crossed", false, "each revision through the upstream of the other era")
 			save := fs.String("save", "", "with --crossed: write the result into `DIR` as the new baselines")
-			fs.StringVar(&o.Bearer, "bearer", "", "`TOKEN` to send to the gateway")
+			fs.StringVar(&o.Bearer, "bearer", "", "`TOKEN` to send to a running gateway (default $"+tokenVariable+")")
+			fs.BoolVar(&o.SignIn, "auth", false, "start it with sign-in: run the suite's authorization checks, and everything else with a token")
 			fs.StringVar(&o.Gateway, "gateway", "", "`URL` of a running gateway, with {upstream} in it; default: start one")
 			fs.StringVar(&o.Legacy, "legacy", "", "`URL` of a running legacy fixture; default: start one")
 			fs.StringVar(&o.Modern, "modern", "", "`URL` of a running modern fixture; default: start one")
@@ -48,12 +50,21 @@ func conformanceOfficialVerb() verb {
 				if o.Crossed && o.Merged {
 					return usagef("conformance official: --crossed and --merged don't go together")
 				}
+				if o.Crossed && o.SignIn {
+					return usagef("conformance official: --crossed and --auth don't go together")
+				}
 				if o.Gateway == "" {
 					self, err := os.Executable()
 					if err != nil {
 						return err
 					}
 					o.Program = self
+				}
+				if o.Gateway != "" && o.SignIn {
+					return usagef("conformance official: --auth is for a gateway that it starts; for a running one give --bearer")
+				}
+				if token, ok := io.Getenv(tokenVariable); ok && o.Gateway != "" && o.Bearer == "" {
+					o.Bearer = token
 				}
 				o.Log = io.Err
 				report, err := conformance.Official(ctx, o)

@@ -49,7 +49,7 @@ func conformanceVerb() verb {
 			var o casesOptions
 			fs.StringVar(&o.url, "url", "", "`URL` of the gateway")
 			fs.StringVar(&o.recorder, "recorder", recorderAddr, "`ADDR` where the upstreams of the cases listen")
-			fs.StringVar(&o.bearer, "bearer", "", "`TOKEN` to send to the gateway")
+			fs.StringVar(&o.bearer, "bearer", "", "`TOKEN` to send to the gateway (default $"+tokenVariable+")")
 			fs.StringVar(&o.data, "data", "", "data `DIR` of the gateway: judge its records and files, too")
 			fs.StringVar(&o.only, "case", "", "only the cases whose `ID` begins so, such as A-086")
 			fs.BoolVar(&o.catalog, "catalog", false, "print the catalog file that the gateway needs, and end")
@@ -88,6 +88,9 @@ func (o *casesOptions) run(ctx context.Context, io stdio) error {
 		return err
 	}
 	defer stop()
+	if token, ok := io.Getenv(tokenVariable); ok && o.bearer == "" {
+		o.bearer = token
+	}
 	target := cases.Target{URL: at.Scheme + "://" + at.Host, Upstream: upstream, Bearer: o.bearer, Data: o.data}
 	if o.data != "" {
 		target.Records = func(since time.Time) ([]map[string]any, error) { return recordsSince(o.data, since) }

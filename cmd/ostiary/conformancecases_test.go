@@ -1,7 +1,9 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -92,4 +94,30 @@ func (s *site) serveAgain(t *testing.T, g *served) *served {
 		t.Fatalf("exit %d", code)
 	}
 	return s.serve(t)
+}
+
+func TestConformanceSendsTheTokenOfTheEnvironment(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	seen := make(chan string, 1)
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case seen <- r.Header.Get("Authorization"):
+		default:
+		}
+		cancel() // it would wait for upstreams that are not there
+	}))
+	t.Cleanup(gateway.Close)
+	c := &console{env: map[string]string{"OSTIARY_TOKEN": "from-the-environment"}}
+	if code := c.run(ctx, "conformance", "--url", gateway.URL, "--recorder", "127.0.0.1:0"); code == exitDone {
+		t.Fatalf("done without a gateway: %s", c.out.String())
+	}
+	select {
+	case got := <-seen:
+		if got != "Bearer from-the-environment" {
+			t.Errorf("the gateway gets Authorization %q", got)
+		}
+	default:
+		t.Errorf("the gateway was not asked: %s", c.err.String())
+	}
 }

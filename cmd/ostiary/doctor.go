@@ -38,7 +38,7 @@ const (
 
 func doctorVerb() verb {
 	return verb{
-		name: "doctor", short: "check configuration, data directory, disk, catalog, upstreams and port",
+		name: "doctor", short: "check configuration, sign-in, data directory, disk, catalog, upstreams and port",
 		long:     "Every line that is not ✓ says what to do. Exit code 1 if any is ✗.",
 		examples: []string{"ostiary doctor", "ostiary doctor --data /var/lib/ostiary --format json"},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
@@ -91,6 +91,7 @@ func (d *doctor) examine(ctx context.Context, configErr error) {
 	}
 	d.port(ctx)
 	d.dataDirectory()
+	d.accounts(ctx)
 	d.disk()
 	d.policies()
 	if catalog := d.catalog(); catalog != nil {
@@ -102,10 +103,13 @@ func (d *doctor) examine(ctx context.Context, configErr error) {
 // port: is the address ours, free, and reachable from this machine only.
 func (d *doctor) port(ctx context.Context) {
 	addr := d.config.Listen
-	if !loopback(addr) {
-		d.fail("address", "listen on a loopback address such as 127.0.0.1:8080", "%s can be reached from other machines, and sign-in is not built yet", addr)
-	} else {
+	switch {
+	case loopback(addr):
 		d.ok("address", "%s can be reached from this machine only", addr)
+	case d.config.guarded() && !d.config.NoAuth:
+		d.ok("address", "%s can be reached from other machines, over TLS of its own or of trustedProxies", addr)
+	default:
+		d.fail("address", "set tls.certFile and tls.keyFile or trustedProxies, or listen on a loopback address such as 127.0.0.1:8080", "%s can be reached from other machines, in clear text", addr)
 	}
 	if d.running = ourServer(ctx, "http://"+addr); d.running {
 		d.ok("port", "a gateway is running on %s", addr)
@@ -352,8 +356,7 @@ func (d *doctor) upstreams(ctx context.Context, catalog *catalogs.Catalog) {
 
 // report prints findings and how to connect.
 func (d *doctor) report(format *format) error {
-	base := or(strings.TrimSuffix(d.config.PublicURL, "/"), "http://"+d.config.Listen)
-	ways := connectCommands(base + "/mcp")
+	ways := connectCommands(d.config.base() + "/mcp")
 	failed := 0
 	for _, f := range d.findings {
 		if f.State == "fail" {

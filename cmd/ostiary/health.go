@@ -32,6 +32,7 @@ func answerJSON(w http.ResponseWriter, code int, v any) {
 // use.
 type readiness struct {
 	audit  audit.Sink
+	store  interface{ Err() error }
 	status func() []federation.Status
 
 	mu       sync.Mutex
@@ -69,7 +70,7 @@ func (r *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	answer := struct {
 		Status string         `json:"status"`
 		Checks map[string]any `json:"checks"`
-	}{"ready", map[string]any{"audit": "ok", "catalog": "ok", "policies": "ok", "upstreams": r.counts()}}
+	}{"ready", map[string]any{"audit": "ok", "store": "ok", "catalog": "ok", "policies": "ok", "upstreams": r.counts()}}
 	code := http.StatusOK
 	if catalog != "" {
 		answer.Checks["catalog"] = catalog
@@ -80,6 +81,11 @@ func (r *readiness) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	if err := r.audit.Err(); err != nil {
 		// Without the log every call is refused: send work elsewhere.
 		answer.Checks["audit"] = "unavailable"
+		code = http.StatusServiceUnavailable
+	}
+	if err := r.store.Err(); err != nil {
+		// Nobody can sign in, and nothing can be revoked.
+		answer.Checks["store"] = "unavailable"
 		code = http.StatusServiceUnavailable
 	}
 	if closing {

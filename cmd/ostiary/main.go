@@ -61,7 +61,11 @@ func verbs() []verb {
 		catalogCheckVerb(), catalogListVerb(), catalogTestVerb(), catalogImportVerb(),
 		toolsListVerb(), toolsCallVerb(), toolsDiffVerb(),
 		policyCheckVerb(), policyTestVerb(), policyEvalVerb(),
+		userAddVerb(), userListVerb(), userSetVerb(), userPasswdVerb(), userDisableVerb(), userEnableVerb(), userDeleteVerb(),
+		clientAddVerb(), clientListVerb(), clientRevokeVerb(),
+		tokenIssueVerb(), tokenListVerb(), tokenRevokeVerb(),
 		auditQueryVerb(), auditVerifyVerb(),
+		keyRotateVerb(), backupVerb(), restoreVerb(),
 		doctorVerb(),
 		conformanceVerb(), conformanceOfficialVerb(),
 		benchVerb(),
@@ -72,8 +76,7 @@ func verbs() []verb {
 // plannedVerbs are words of the contract whose parts do not exist yet. They
 // are answered, not listed.
 var plannedVerbs = []string{
-	"user", "client", "token", "upstream", "policy explain", "policy replay",
-	"audit tail", "audit export", "key", "backup", "restore",
+	"upstream", "policy explain", "policy replay", "audit tail", "audit export",
 }
 
 // usageError is a command line that can't be carried out as written.

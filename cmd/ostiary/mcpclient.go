@@ -26,8 +26,9 @@ const maxAnswer = 64 << 20
 // mcpClient is an agent that calls one method at a time: what `tools call`
 // needs, through the same door as every other agent.
 type mcpClient struct {
-	URL  string
-	HTTP http.Client
+	URL   string
+	Token string // bearer; "" = none
+	HTTP  http.Client
 
 	session string
 	next    int
@@ -81,6 +82,9 @@ func (c *mcpClient) call(ctx context.Context, method string, params []byte) ([]b
 	if err != nil {
 		return nil, err
 	}
+	if response.StatusCode == http.StatusUnauthorized {
+		return nil, fmt.Errorf("%s asks for a token that is good there; give --as USER beside a running server, or a token in %s", c.URL, tokenVariable)
+	}
 	result, done, err := answerTo(id, body)
 	if !done {
 		return nil, fmt.Errorf("%s answered HTTP %d without a JSON-RPC answer; is it an MCP endpoint?", c.URL, response.StatusCode)
@@ -119,6 +123,9 @@ func (c *mcpClient) send(ctx context.Context, method string, body []byte) (*http
 	request.Header.Set("Accept", "application/json, text/event-stream")
 	if body != nil {
 		request.Header.Set("Content-Type", "application/json")
+	}
+	if c.Token != "" {
+		request.Header.Set("Authorization", "Bearer "+c.Token)
 	}
 	if c.session != "" {
 		request.Header.Set("Mcp-Session-Id", c.session)

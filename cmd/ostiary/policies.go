@@ -61,12 +61,18 @@ func policiesRefused(dir string, err error) error {
 	return fmt.Errorf("%w\npolicies %s refused; mend the above, `ostiary policy check %s` shows it again", err, dir, dir)
 }
 
-// defaultSentence is what `serve` says of the default policy.
-const defaultSentence = "allow-all: anyone who reaches this address may use every enabled upstream"
+// What `serve` says of the default policy, with and without sign-in.
+const (
+	defaultSentence = "allow-all: a signed-in user may use every enabled upstream"
+	noAuthSentence  = "allow-all: anyone who reaches this address may use every enabled upstream"
+)
 
 // policyWords is what `serve` says of the decider in force.
 func (h *house) policyWords(c *config) string {
-	if h.policies == nil {
+	switch {
+	case h.policies == nil && c.NoAuth:
+		return noAuthSentence
+	case h.policies == nil:
 		return defaultSentence
 	}
 	return fmt.Sprintf("%s of %s, revision %s", plural(h.policies.Engine().Files(), "file"), policyDir(c), h.policies.Revision())

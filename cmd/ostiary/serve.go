@@ -33,12 +33,21 @@ func serveVerb() verb {
 		name: "serve", short: "run the gateway",
 		long: "Each flag is also a key of ostiary.yaml (publicUrl) and a variable (OSTIARY_PUBLIC_URL);\n" +
 			"flag beats variable beats file beats default. Keys without a flag: allowedOrigins,\n" +
-			"tls{certFile, keyFile}, masterKey, audit{deadline, segmentSize}, policy{timeZone, timeout},\n" +
+			"trustedProxies (networks whose X-Forwarded-* headers count), tls{certFile, keyFile},\n" +
+			"masterKey, audit{deadline, segmentSize}, policy{timeZone, timeout},\n" +
 			"limits{body, page, arguments, record, parked, parkedCalls, session, state, streams, calls,\n" +
 			"replay, keepAlive} and legacySse (true: serve agents of MCP 2024-11-05 over HTTP+SSE, too).\n\n" +
+			"Agents and people sign in, unless --no-auth: scopes{NAME: words}, oauth{accessTTL 10m,\n" +
+			"refreshTTL 720h, registration true, privateSchemes, clientDocuments{enabled true, hosts,\n" +
+			"pinned{URL: FILE}}, clients[{id, name, redirectUris, secret, jwksFile, jwksUri, authMethod,\n" +
+			"grantTypes, scopes}], enterprise[{issuer, jwksUri, groupsClaim, clients}]}, oidc{issuer,\n" +
+			"clientId, clientSecret, title, groupsClaim groups, scopes, maxAge 1h}. A secret is\n" +
+			"${VARIABLE} or file:PATH rather than itself. On an address that other machines reach, TLS\n" +
+			"or trustedProxies is needed, and an https publicUrl.\n\n" +
 			"--stdio is for agents that start their servers themselves. It shows the gateway the\n" +
 			"bearer in OSTIARY_TOKEN, if set. stdout carries the protocol alone; the log is on stderr.",
 		examples: []string{
+			"ostiary serve",
 			"ostiary serve --no-auth",
 			"ostiary serve --no-auth --listen 127.0.0.1:0 --catalogs ./catalogs --data ./data",
 			"ostiary serve --config /etc/ostiary/ostiary.yaml --log-format json",
@@ -92,13 +101,16 @@ func serve(ctx context.Context, c *config, io stdio) error {
 	if err != nil {
 		return err
 	}
-	ready := &readiness{audit: h.audit, status: h.federation.Status}
+	ready := &readiness{audit: h.audit, store: h.store, status: h.federation.Status}
 	if err := h.audit.Append(ctx, &audit.Record{Kind: "event", Event: "server.start", Time: time.Now(), Revisions: audit.Revisions{Policy: h.decider.Revision(), Catalog: catalog.Revision}}); err != nil {
 		return errors.Join(fmt.Errorf("the start can't be recorded: %w; free space in %s or mend its permissions", err, c.Data), h.close(ctx))
 	}
+	if err := h.openAdmin(c, log); err != nil {
+		return errors.Join(err, h.close(ctx))
+	}
 
 	server := &http.Server{
-		Handler:           h.routes(ready),
+		Handler:           h.routes(c, ready),
 		ReadHeaderTimeout: headerTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		IdleTimeout:       idleTimeout, // no WriteTimeout: streams are long
@@ -112,7 +124,7 @@ func serve(ctx context.Context, c *config, io stdio) error {
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(ln) }()
 	h.warnOfPolicies(log)
-	announce(c, catalog, h.policyWords(c), log, io)
+	h.announce(ctx, c, catalog, log, io)
 
 	select {
 	case err = <-served:
@@ -145,14 +157,28 @@ func (h *house) drain(server *http.Server) error {
 
 // mayServe refuses what would be less safe than it looks.
 func mayServe(c *config) error {
-	if !c.NoAuth {
-		return errors.New("serve: sign-in is not built yet; `ostiary serve --no-auth` serves without it on a loopback address")
-	}
-	if !loopback(c.Listen) {
+	here := loopback(c.Listen)
+	switch {
+	case c.NoAuth && !here:
 		return fmt.Errorf("serve: --no-auth on %s would let anyone who reaches it use every enabled upstream; listen on a loopback address such as 127.0.0.1:8080", c.Listen)
+	case c.Dev && !here:
+		return fmt.Errorf("serve: --dev loosens checks, and %s can be reached from other machines; listen on a loopback address such as 127.0.0.1:8080", c.Listen)
+	case c.NoAuth:
+		return nil
+	case !here && !c.guarded():
+		return fmt.Errorf("serve: passwords and tokens would reach %s in clear text; set tls.certFile and tls.keyFile, or name the proxies that end TLS in front of it in trustedProxies, or listen on a loopback address", c.Listen)
+	case !here && c.PublicURL == "":
+		return fmt.Errorf("serve: what agents call %s by is not known; set --public-url to the https URL that leads here", c.Listen)
+	}
+	if err := checkPublic(c.base()); err != nil {
+		return fmt.Errorf("serve: %w", err)
 	}
 	return nil
 }
+
+// guarded says whether nothing reaches the listener in clear text over a
+// network, as far as the operator says.
+func (c *config) guarded() bool { return c.CertFile != "" || len(c.TrustedProxies) > 0 }
 
 func catalogOptions(c *config, io stdio) catalogs.Options {
 	return catalogs.Options{Getenv: io.Getenv, DataDir: c.Data}
@@ -174,9 +200,9 @@ func listen(c *config) (net.Listener, error) {
 		return nil, fmt.Errorf("serve: can't listen on %s: %w; choose an address of this machine with --listen", c.Listen, err)
 	}
 	// The name may have resolved to more than it said.
-	if a, ok := ln.Addr().(*net.TCPAddr); !ok || c.NoAuth && !a.IP.IsLoopback() {
+	if a, ok := ln.Addr().(*net.TCPAddr); !ok || !a.IP.IsLoopback() && (c.NoAuth || !c.guarded()) {
 		ln.Close()
-		return nil, fmt.Errorf("serve: %s is not a loopback address, which --no-auth needs", ln.Addr())
+		return nil, fmt.Errorf("serve: %s is not a loopback address, which --no-auth needs, and so does serving without TLS or a declared proxy", ln.Addr())
 	}
 	if c.CertFile == "" {
 		return ln, nil
@@ -226,24 +252,28 @@ func (h *house) followCatalog(ctx context.Context, c *config, io stdio, revision
 }
 
 // announce says what is served, once the address is open.
-func announce(c *config, catalog *catalogs.Catalog, policy string, log *slog.Logger, io stdio) {
+func (h *house) announce(ctx context.Context, c *config, catalog *catalogs.Catalog, log *slog.Logger, io stdio) {
+	policy, signIn := h.policyWords(c), h.signInWords(ctx, c)
 	for _, w := range catalog.Warnings {
 		log.Warn("catalog", "warning", w.String())
 	}
 	url := c.PublicURL + "/mcp"
 	if c.LogFormat == "json" {
 		log.Info("serving", "url", url, "upstreams", enabled(catalog), "declared", len(catalog.Upstreams),
-			"policy", policy, "data", c.Data, "dev", c.Dev)
+			"policy", policy, "sign_in", signIn, "data", c.Data, "dev", c.Dev)
+		h.inviteFirstUser(ctx, c, log, io)
 		return
 	}
 	fmt.Fprintf(io.Err, "ostiary: serving %s\n", url)
 	fmt.Fprintf(io.Err, "  upstreams  %d enabled of %d declared in %s\n", enabled(catalog), len(catalog.Upstreams), c.Catalogs)
+	fmt.Fprintf(io.Err, "  sign-in    %s\n", signIn)
 	fmt.Fprintf(io.Err, "  policy     %s\n", policy)
 	fmt.Fprintf(io.Err, "  data       %s\n", c.Data)
 	if c.Dev {
-		fmt.Fprint(io.Err, "  dev        checks for tests are loosened; never for real use\n")
+		fmt.Fprint(io.Err, "  dev        checks are loosened: client documents and identity providers on this machine may use plain http; never for real use\n")
 	}
 	fmt.Fprintf(io.Err, "  connect    %s\n", connectCommands(url)[0].Command)
+	h.inviteFirstUser(ctx, c, log, io)
 }
 
 func enabled(c *catalogs.Catalog) int {

@@ -57,11 +57,17 @@ type served struct {
 
 func (s *site) serve(t *testing.T, args ...string) *served {
 	t.Helper()
+	return s.start(t, &console{}, append([]string{"--no-auth"}, args...)...)
+}
+
+// start serves with sign-in, unless args say otherwise.
+func (s *site) start(t *testing.T, c *console, args ...string) *served {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	g := &served{console: &console{}}
+	g := &served{console: c}
 	ended := make(chan int, 1)
 	go func() {
-		ended <- g.run(ctx, s.with(append([]string{"serve", "--no-auth", "--listen", "127.0.0.1:0", "--log-format", "json"}, args...)...)...)
+		ended <- g.run(ctx, s.with(append([]string{"serve", "--listen", "127.0.0.1:0", "--log-format", "json"}, args...)...)...)
 	}()
 	code, over := 0, false
 	g.stop = func() int {
@@ -118,11 +124,17 @@ func get(t *testing.T, url string) (int, string) {
 func TestServeRefusesWhatIsLessSafeThanItLooks(t *testing.T) {
 	t.Chdir(t.TempDir())
 	s := newSite(t)
+	proxied := write(t, "ostiary.yaml", "trustedProxies: [10.0.0.0/8]\n")
 	for _, c := range []struct {
 		name, want string
 		args       []string
 	}{
-		{"no sign-in", "--no-auth", []string{"serve"}},
+		{"all interfaces in clear text", "in clear text; set tls.certFile", []string{"serve", "--listen", ":0"}},
+		{"another machine's address in clear text", "trustedProxies", []string{"serve", "--listen", "192.0.2.1:0"}},
+		{"behind a proxy, its address unknown", "set --public-url", []string{"serve", "--listen", "0.0.0.0:0", "--config", proxied}},
+		{"agents in clear text", "it must be https", []string{"serve", "--listen", "127.0.0.1:0", "--public-url", "http://mcp.example.com"}},
+		{"agents in clear text behind a proxy", "it must be https", []string{"serve", "--listen", "0.0.0.0:0", "--config", proxied, "--public-url", "http://mcp.example.com"}},
+		{"loosened for other machines", "--dev loosens checks", []string{"serve", "--dev", "--listen", "0.0.0.0:0", "--config", proxied}},
 		{"all interfaces", "listen on a loopback address", []string{"serve", "--no-auth", "--listen", ":0"}},
 		{"another machine's address", "listen on a loopback address", []string{"serve", "--no-auth", "--listen", "192.0.2.1:0"}},
 	} {
@@ -278,7 +290,7 @@ func TestTextServeSaysWhatItServesAndHowToConnect(t *testing.T) {
 	eventually(t, "how the upstream is confined", func() bool {
 		return strings.Contains(g.err.String(), `msg="stdio upstream is confined" part=federation upstream=pipes confinement=`)
 	})
-	for _, want := range []string{"ostiary: serving http://127.0.0.1:", "1 enabled of 1 declared", defaultSentence, s.data, "loosened"} {
+	for _, want := range []string{"ostiary: serving http://127.0.0.1:", "1 enabled of 1 declared", noAuthSentence, s.data, "loosened"} {
 		if !strings.Contains(g.err.String(), want) {
 			t.Errorf("serve does not say %q:\n%s", want, g.err.String())
 		}
@@ -303,7 +315,7 @@ func TestReadinessFollowsTheLogAndTheShutdown(t *testing.T) {
 		{"log unwell", func(r *readiness) { r.audit = illLog{} }, 503, `"audit":"unavailable"`},
 		{"stopping", func(r *readiness) { r.close() }, 503, `"status":"not ready"`},
 	} {
-		r := &readiness{audit: h.audit, status: h.federation.Status}
+		r := &readiness{audit: h.audit, store: h.store, status: h.federation.Status}
 		c.change(r)
 		client := http.Client{Transport: inMemory{r}}
 		response, err := client.Get("http://localhost/readyz")

@@ -63,11 +63,19 @@ func bearer(endpoint string, io stdio) (string, error) {
 		return "", usagef("--url %q is not an http or https URL of an endpoint; write http://127.0.0.1:8080/mcp", endpoint)
 	}
 	token, _ := io.Getenv(tokenVariable)
-	token = strings.TrimSpace(token)
-	if token != "" && u.Scheme == "http" && !loopback(net.JoinHostPort(u.Hostname(), "0")) {
-		return "", usagef("--url %s: %s would travel in clear text; use https", endpoint, tokenVariable)
+	if token = strings.TrimSpace(token); token != "" {
+		err = tokenMayTravel(endpoint)
 	}
-	return token, nil
+	return token, err
+}
+
+// tokenMayTravel refuses an endpoint to which a token would go in clear text,
+// beyond this machine.
+func tokenMayTravel(endpoint string) error {
+	if u, err := url.Parse(endpoint); err != nil || u.Scheme != "https" && !loopback(net.JoinHostPort(u.Hostname(), "0")) {
+		return usagef("--url %s: %s would travel in clear text; use https", endpoint, tokenVariable)
+	}
+	return nil
 }
 
 // serveAlone runs the gateway in this process for the one agent on stdin.
@@ -86,12 +94,15 @@ func serveAlone(ctx context.Context, c *config, io stdio, log *slog.Logger) erro
 	if err := h.audit.Append(ctx, &audit.Record{Kind: "event", Event: "server.start", Time: time.Now(), Revisions: audit.Revisions{Policy: h.decider.Revision(), Catalog: catalog.Revision}}); err != nil {
 		return errors.Join(fmt.Errorf("the start can't be recorded: %w; free space in %s or mend its permissions", err, c.Data), h.close(ctx))
 	}
+	if err := h.openAdmin(c, log); err != nil {
+		return errors.Join(err, h.close(ctx))
+	}
 	for _, w := range catalog.Warnings {
 		log.Warn("catalog", "warning", w.String())
 	}
 	var work sync.WaitGroup
 	watch, stopWatching := context.WithCancel(ctx)
-	ready := &readiness{audit: h.audit, status: h.federation.Status}
+	ready := &readiness{audit: h.audit, store: h.store, status: h.federation.Status}
 	work.Go(func() { h.followCatalog(watch, c, io, catalog.Revision, ready, log) })
 	work.Go(func() { h.followPolicies(watch, ready, log) })
 	h.warnOfPolicies(log)

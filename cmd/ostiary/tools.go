@@ -19,17 +19,20 @@ import (
 func toolsListVerb() verb {
 	return verb{
 		name: "tools list", short: "list the tools that agents see, and whose they are",
-		long:     "Connects to the enabled upstreams itself; no server is needed.",
-		examples: []string{"ostiary tools list", "ostiary tools list --format json"},
+		long: "Connects to the enabled upstreams itself; no server is needed. With --as or a token, only what\n" +
+			"that user may call, as the running server says, or this process where none runs.",
+		examples: []string{"ostiary tools list", "ostiary tools list --as alice --format json"},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
-			load := configFlags(fs, io, "catalogs", "data")
-			as := fs.String("as", "local", "as this `USER`")
+			load := configFlags(fs, io, "listen", "public-url", "catalogs", "data", "policies")
+			as := askerFlags(fs, io)
+			url := fs.String("url", "", "with --as or a token: endpoint `URL` of a running server")
 			format := formatFlag(fs, "table")
 			return func(ctx context.Context, args []string) error {
 				if err := noWords("tools list", args); err != nil {
 					return err
 				}
-				if err := knownUser(*as); err != nil {
+				who, err := as()
+				if err != nil {
 					return err
 				}
 				c, err := load()
@@ -40,18 +43,22 @@ func toolsListVerb() verb {
 				if err != nil {
 					return catalogRefused(c.Catalogs, err)
 				}
-				return toolsList(ctx, c, catalog, format, io)
+				var only map[string]bool // nil = all
+				if !who.local() {
+					d, err := openDoor(ctx, c, io, *url, who)
+					if err != nil {
+						return err
+					}
+					only, err = d.visible(ctx)
+					d.end()
+					if err != nil {
+						return err
+					}
+				}
+				return toolsList(ctx, c, catalog, only, format, io)
 			}
 		},
 	}
-}
-
-// knownUser refuses users other than the one of --no-auth, until there are any.
-func knownUser(name string) error {
-	if name == localUser.Name {
-		return nil
-	}
-	return usagef("--as %s: users are %v; the only one is local", name, errNotBuilt)
 }
 
 // listedTool is one row of `tools list`.
@@ -64,13 +71,16 @@ type listedTool struct {
 	Digest   string   `json:"digest"`
 }
 
-func toolsList(ctx context.Context, c *config, catalog *catalogs.Catalog, format *format, io stdio) error {
+func toolsList(ctx context.Context, c *config, catalog *catalogs.Catalog, only map[string]bool, format *format, io stdio) error {
 	fed, err := openFederation(ctx, c, catalog, catalogTestTime)
 	if err != nil {
 		return err
 	}
 	rows := []listedTool{}
 	for _, i := range fed.Snapshot().List(federation.Merged, federation.Tool) {
+		if only != nil && !only[i.Exposed] {
+			continue
+		}
 		rows = append(rows, listedTool{i.Exposed, i.Upstream.Name, i.Name, titleOf(i.Own), append([]string{}, i.Labels...), i.Digest})
 	}
 	var down []error
@@ -125,12 +135,12 @@ func toolsCallVerb() verb {
 			"JSON is taken as such, anything else as text. Exit code 1 when the tool reports an error.",
 		examples: []string{
 			"ostiary tools call hello__echo text=hi",
-			`ostiary tools call github__create_issue --args '{"title":"Door sticks"}'`,
+			`ostiary tools call github__create_issue --as alice --args '{"title":"Door sticks"}'`,
 			"ostiary tools call hello__echo text=hi --url http://127.0.0.1:8080/mcp --format json",
 		},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
-			load := configFlags(fs, io, "listen", "catalogs", "data")
-			as := fs.String("as", "local", "as this `USER`")
+			load := configFlags(fs, io, "listen", "public-url", "catalogs", "data", "policies")
+			as := askerFlags(fs, io)
 			args := fs.String("args", "", "arguments as one `JSON` object")
 			url := fs.String("url", "", "endpoint `URL` of a running server")
 			format := formatFlag(fs, "text")
@@ -138,7 +148,8 @@ func toolsCallVerb() verb {
 				if len(words) == 0 {
 					return usagef("tools call: which tool? `ostiary tools list` shows their names")
 				}
-				if err := knownUser(*as); err != nil {
+				who, err := as()
+				if err != nil {
 					return err
 				}
 				arguments, err := callArguments(*args, words[1:])
@@ -151,7 +162,7 @@ func toolsCallVerb() verb {
 				}
 				ctx, cancel := context.WithTimeout(ctx, callTime)
 				defer cancel()
-				return toolsCall(ctx, c, io, *url, words[0], arguments, format)
+				return toolsCall(ctx, c, io, *url, who, words[0], arguments, format)
 			}
 		},
 	}
@@ -188,26 +199,12 @@ func callArguments(object string, words []string) ([]byte, error) {
 	return append(out, '}'), nil
 }
 
-func toolsCall(ctx context.Context, c *config, io stdio, url, name string, arguments []byte, format *format) error {
-	if url == "" {
-		if base := "http://" + c.Listen; ourServer(ctx, base) {
-			url = base + "/mcp"
-		}
-	}
-	client := &mcpClient{URL: url}
-	if url == "" {
-		h, err := openForCall(ctx, c, io)
-		if err != nil {
-			return err
-		}
-		defer h.close(ctx)
-		client.URL = "http://localhost/mcp"
-		client.HTTP.Transport = inMemory{h.gateway}
-	}
-	if err := client.open(ctx); err != nil {
+func toolsCall(ctx context.Context, c *config, io stdio, url string, who asker, name string, arguments []byte, format *format) error {
+	client, err := openDoor(ctx, c, io, url, who)
+	if err != nil {
 		return err
 	}
-	defer client.close(ctx)
+	defer client.end()
 	params := append(wire.AppendString([]byte(`{"name":`), name), `,"arguments":`...)
 	params = append(append(params, arguments...), '}')
 	result, err := client.call(ctx, "tools/call", params)

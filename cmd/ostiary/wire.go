@@ -9,10 +9,12 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/ostiary/ostiary/authserver"
 	"github.com/ostiary/ostiary/catalogs"
 	"github.com/ostiary/ostiary/federation"
 	"github.com/ostiary/ostiary/federation/credential"
 	"github.com/ostiary/ostiary/gateway"
+	"github.com/ostiary/ostiary/gateway/admin"
 	"github.com/ostiary/ostiary/policy"
 	"github.com/ostiary/ostiary/policy/rego"
 	"github.com/ostiary/ostiary/store"
@@ -25,6 +27,8 @@ type house struct {
 	audit      *audit.Log
 	federation *federation.Federation
 	gateway    *gateway.Gateway
+	accounts   *authserver.Server
+	admin      *admin.Server
 	decider    policy.Decider
 	policies   *rego.Live // decider, if it has files; nil for the default policy
 }
@@ -42,20 +46,25 @@ func buildHouse(ctx context.Context, c *config, catalog *catalogs.Catalog, log *
 		return nil, err
 	}
 	if h.store, err = store.Open(c.Data, store.Options{MasterKey: c.MasterKey}); err != nil {
-		return nil, fmt.Errorf("data directory %s: %w", c.Data, err)
+		return nil, storeRefused(c, err)
 	}
-	if h.audit, err = audit.Open(c.Data, audit.Options{
-		Deadline: c.AuditDeadline, SegmentSize: c.AuditSegmentSize, Logger: log.With("part", "audit"),
-	}); err != nil {
-		return nil, fmt.Errorf("audit log in %s: %w", c.Data, err)
+	if h.audit, err = openAudit(c, log); err != nil {
+		return nil, err
 	}
 	h.federation = newFederation(c, h.store, log, (&definitions{sink: h.audit, log: log}).listen)
 	if err = h.federation.Apply(ctx, catalog); err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
+	if h.accounts, err = newAccounts(ctx, c, h.store, h.audit, log, resources(h.federation)); err != nil {
+		return nil, err
+	}
+	var verifier gateway.Verifier = h.accounts
+	if c.NoAuth {
+		verifier = noAuth{}
+	}
 	h.gateway, err = gateway.New(gateway.Config{
 		Federation:     h.federation,
-		Verifier:       noAuth{},
+		Verifier:       verifier,
 		Decider:        h.decider,
 		Audit:          h.audit,
 		Sealer:         h.store,
@@ -64,6 +73,7 @@ func buildHouse(ctx context.Context, c *config, catalog *catalogs.Catalog, log *
 		Now:            clock(c),
 		Limits:         c.Limits,
 		Hosts:          publicHosts(c.PublicURL),
+		TrustedProxies: c.TrustedProxies,
 		AllowedOrigins: c.AllowedOrigins,
 		LegacySSE:      c.LegacySSE,
 		Version:        thisBuild().Version,
@@ -86,22 +96,35 @@ func newFederation(c *config, snapshots federation.SnapshotStore, log *slog.Logg
 	return federation.New(config)
 }
 
+// openAdmin lets the operator's verbs in, over the socket in the data directory.
+func (h *house) openAdmin(c *config, log *slog.Logger) (err error) {
+	o := &office{config: c, store: h.store, audit: h.audit, accounts: h.accounts}
+	h.admin, err = admin.Listen(c.Data, o.operations(), log.With("part", "admin"))
+	return err
+}
+
 // routes are all endpoints there are.
-func (h *house) routes(ready *readiness) http.Handler {
-	door := withBodyTimeout(h.gateway, bodyTimeout)
+func (h *house) routes(c *config, ready *readiness) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/mcp", door)
-	mux.Handle("/mcp/", door) // and /mcp/{upstream}
+	mux.Handle("/mcp", h.gateway)
+	mux.Handle("/mcp/", h.gateway) // and /mcp/{upstream}
+	if !c.NoAuth {
+		h.accounts.Routes(mux)
+	}
 	mux.HandleFunc("GET /healthz", healthz)
 	mux.Handle("GET /readyz", ready)
 	mux.HandleFunc("/", notFound)
-	return mux
+	return withBodyTimeout(mux, bodyTimeout)
 }
 
-// close ends the parts from the outside in: streams first, then upstreams,
-// then the log that recorded them, then the store.
+// close ends the parts from the outside in: the operator's socket and streams
+// first, then upstreams and accounts, then the log that recorded them, then the
+// store.
 func (h *house) close(ctx context.Context) error {
 	var errs []error
+	if h.admin != nil {
+		errs = append(errs, closing("admin socket", h.admin.Close(ctx)))
+	}
 	if h.gateway != nil {
 		errs = append(errs, closing("calls in flight", h.gateway.Close(ctx)))
 	}
@@ -111,6 +134,9 @@ func (h *house) close(ctx context.Context) error {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), upstreamGrace)
 		errs = append(errs, closing("upstreams", h.federation.Close(end)))
 		cancel()
+	}
+	if h.accounts != nil { // after the gateway: it ends principals, who may have streams
+		errs = append(errs, closing("accounts", h.accounts.Close()))
 	}
 	if h.audit != nil {
 		errs = append(errs, closing("audit log", h.audit.Close()))
