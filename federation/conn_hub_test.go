@@ -128,10 +128,10 @@ func TestSlowListenerGetsWhatMattersOnce(t *testing.T) {
 }
 
 func TestMailOfASlowCallIsBounded(t *testing.T) {
-	s := &stdio{d: dialConfig{Upstream: entryFor(""), Logger: (&logged{}).logger()}}
+	x := newDemux(&dialConfig{Upstream: entryFor(""), Logger: (&logged{}).logger()}, 0, nil, nil)
 	i := &inflight{mail: make(chan *wire.Message, mailLength)}
 	for range mailLength + 1 { // the last one neither waits nor gets in
-		s.mail(i, &wire.Message{})
+		x.mail(i, &wire.Message{})
 	}
 	if len(i.mail) != mailLength {
 		t.Error(len(i.mail))

@@ -24,6 +24,11 @@ type dialConfig struct {
 	Fixed        []string // what it must not change
 	Shim         string   // Config.Shim
 	means        []string // of confinement, in this order; nil = all
+
+	// Elicited takes the params of a notifications/elicitation/complete that
+	// comes when no call under way is about it (legacy). It does not block for
+	// long. nil = such ones are dropped.
+	Elicited func(params []byte)
 }
 
 // dial makes one live connection. Errors are *Failure; nothing is left behind

@@ -43,7 +43,8 @@ type Federation struct {
 	upstreams atomic.Pointer[map[string]*upstream] // disabled ones included
 	opening   gate                                 // of the background connections
 	saver     *saver
-	watchers  watchers
+	watchers  watchers[Change]
+	elicited  watchers[Elicited]
 
 	applying sync.Mutex // Apply and Close, one at a time
 	closed   bool
@@ -66,7 +67,8 @@ func New(c Config) *Federation {
 		dial:      dial,
 		namespace: newNamespace(),
 		opening:   make(gate, openAtOnce),
-		watchers:  watchers{fns: map[int]func(Change){}},
+		watchers:  watchers[Change]{fns: map[int]func(Change){}},
+		elicited:  watchers[Elicited]{fns: map[int]func(Elicited){}},
 	}
 	f.saver = newSaver(c.Snapshots, c.Logger)
 	f.upstreams.Store(&map[string]*upstream{})
@@ -216,14 +218,14 @@ type Change struct {
 // not block. stop ends it.
 func (f *Federation) Watch(fn func(Change)) (stop func()) { return f.watchers.add(fn) }
 
-// watchers are those who want to know of changes.
-type watchers struct {
+// watchers are those who want to know of something.
+type watchers[T any] struct {
 	mu   sync.Mutex
 	next int
-	fns  map[int]func(Change)
+	fns  map[int]func(T)
 }
 
-func (w *watchers) add(fn func(Change)) (stop func()) {
+func (w *watchers[T]) add(fn func(T)) (stop func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	n := w.next
@@ -236,7 +238,7 @@ func (w *watchers) add(fn func(Change)) (stop func()) {
 	}
 }
 
-func (w *watchers) notify(c Change) {
+func (w *watchers[T]) notify(c T) {
 	w.mu.Lock()
 	fns := slices.Collect(maps.Values(w.fns))
 	w.mu.Unlock()

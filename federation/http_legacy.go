@@ -110,7 +110,7 @@ var errSessionGone = errors.New("session unknown to the upstream")
 func (l *legacyHTTP) attempt(ctx context.Context, s *session, i *inflight) (reply, *Failure) {
 	l.hub.enter(i)
 	defer i.finish()
-	defer l.hub.leave(i)
+	defer l.hub.leave(i.id)
 	params := l.meta.params(i.c, i.token())
 	body := wire.AppendRequest(make([]byte, 0, len(params)+64), i.id, i.c.Method, params)
 	q := query{id: i.id, lenient: isList(i.c.Method), on: func(m *wire.Message) { l.handle(ctx, i, m) }, resume: l.resumer(s)}
@@ -155,7 +155,7 @@ func (l *legacyHTTP) handle(ctx context.Context, i *inflight, m *wire.Message) {
 		l.hub.request(i, m, l.post)
 	case m.Method == methodCancelled:
 		l.hub.withdrawn(m)
-	case m.Method == methodProgress || m.Method == methodLog || m.Method == methodElicited:
+	case m.Method == methodProgress || m.Method == methodLog || m.Method == methodElicited && i.elicited(m):
 		i.notify(m)
 	default:
 		l.hub.publish(m) // servers without a GET stream send list_changed here
@@ -229,8 +229,7 @@ func (l *legacyHTTP) aside(m *wire.Message) {
 	case m.Kind != wire.Notification:
 	case m.Method == methodCancelled:
 		l.hub.withdrawn(m)
-	case owner != nil:
-		owner.notify(m)
+	case owner != nil && owner.notify(m):
 	default:
 		l.hub.publish(m)
 	}

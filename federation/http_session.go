@@ -25,7 +25,7 @@ var errRefused = errors.New("refused by the upstream")
 func dialLegacyHTTP(ctx context.Context, e *endpoint, d *dialConfig) (connection, error) {
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
 	l := &legacyHTTP{
-		endpoint: e, d: *d, meta: newMetaWriter(wire.Legacy, d.Version), hub: newHub(d.Capabilities).of(d.Upstream),
+		endpoint: e, d: *d, meta: newMetaWriter(wire.Legacy, d.Version), hub: newHub(d.Capabilities).of(d),
 		life: life, end: end, renewing: make(chan struct{}, 1), gone: make(chan struct{}),
 	}
 	s, f, why := l.initialize(ctx)

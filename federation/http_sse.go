@@ -26,11 +26,11 @@ var errNoEndpoint = errors.New("no HTTP+SSE stream")
 // another session.
 type sseHTTP struct {
 	*endpoint
+	*demux
 	d     dialConfig
 	meta  metaWriter
 	self  atomic.Pointer[peer]
 	ids   atomic.Uint64
-	hub   *hub
 	level *leveler
 	post  *url.URL
 
@@ -39,13 +39,6 @@ type sseHTTP struct {
 	out   chan []byte     // answers and notifications that wait to be sent
 	work  sync.WaitGroup
 
-	mu      sync.Mutex
-	closed  bool               // nothing more is posted
-	waiting map[string]*waiter // by our request id
-	reason  error              // why the stream is over: ErrTooLarge or unspecific
-	detail  string
-	ending  sync.Once
-	over    chan struct{} // closed when nothing more is answered
 	leaving sync.Once
 	gone    chan struct{} // closed when no new call is of use
 }
@@ -57,9 +50,10 @@ func (s *sseHTTP) done() <-chan struct{} { return s.gone }
 // opens no stream of this transport is errNoEndpoint.
 func dialSSE(ctx context.Context, e *endpoint, d *dialConfig) (connection, error) {
 	s := &sseHTTP{
-		endpoint: e, d: *d, meta: newMetaWriter(wire.Legacy, d.Version), hub: newHub(d.Capabilities).of(d.Upstream), level: newLeveler(),
-		out: make(chan []byte, queueLength), waiting: make(map[string]*waiter), over: make(chan struct{}), gone: make(chan struct{}),
+		endpoint: e, d: *d, meta: newMetaWriter(wire.Legacy, d.Version), level: newLeveler(),
+		out: make(chan []byte, queueLength), gone: make(chan struct{}),
 	}
+	s.demux = newDemux(d, e.limit, s.tell, s.stray)
 	s.life, s.clock = withDeadline(ctx, ownTimeout)
 	body, events, err := s.open()
 	if err != nil {
@@ -162,7 +156,7 @@ func (s *sseHTTP) do(ctx context.Context, c *Call) (*Answer, error) {
 	}
 	s.hub.enter(i)
 	defer i.finish()
-	defer s.hub.leave(i)
+	defer s.hub.leave(i.id)
 	m, f := s.exchange(ctx, &waiter{id: i.id, lenient: isList(c.Method)}, c.Method, s.meta.params(c, i.token()), i)
 	if f != nil {
 		return nil, f

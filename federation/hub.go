@@ -5,7 +5,6 @@ import (
 	"context"
 	"sync"
 
-	"github.com/ostiary/ostiary/catalogs"
 	"github.com/ostiary/ostiary/gateway/wire"
 )
 
@@ -17,6 +16,10 @@ const maxPending = 256
 type hub struct {
 	may    map[string]bool // questions that may reach an agent (declared)
 	shared bool            // several principals' calls meet here
+
+	// elicited takes a notifications/elicitation/complete about an elicitation
+	// of no call under way; nil = nobody does.
+	elicited func(params []byte)
 
 	mu        sync.Mutex
 	calls     map[string]*inflight // by our request id
@@ -33,11 +36,11 @@ func newHub(capabilities []byte) *hub {
 	}
 }
 
-// of makes h the hub of a connection to u. On one that is shared, a message that
+// of makes h the hub of d's connection. On one that is shared, a message that
 // does not name its call belongs to nobody, even while there is but one call:
 // it may be a late word about another principal's.
-func (h *hub) of(u *catalogs.Upstream) *hub {
-	h.shared = u.Shared
+func (h *hub) of(d *dialConfig) *hub {
+	h.shared, h.elicited = d.Upstream.Shared, d.Elicited
 	return h
 }
 
@@ -47,9 +50,9 @@ func (h *hub) enter(i *inflight) {
 	h.mu.Unlock()
 }
 
-func (h *hub) leave(i *inflight) {
+func (h *hub) leave(id []byte) {
 	h.mu.Lock()
-	delete(h.calls, string(i.id))
+	delete(h.calls, string(id))
 	h.mu.Unlock()
 }
 
@@ -91,7 +94,7 @@ func (h *hub) owner(m *wire.Message) *inflight {
 	case m.Method == methodLog:
 		return h.only(func(i *inflight) bool { return wantsLogs(i.c) })
 	case m.Method == methodElicited:
-		return h.only(func(i *inflight) bool { return i.c.Ask != nil })
+		return h.only(func(i *inflight) bool { return i.elicited(m) })
 	}
 	return nil
 }
@@ -129,9 +132,15 @@ func (h *hub) withdrawn(m *wire.Message) {
 	}
 }
 
-// publish hands a notification that belongs to no call to the listeners that
-// want it.
+// publish hands a notification that belongs to no call to whoever wants it: the
+// end of an elicitation to its watchers, everything else to the listeners.
 func (h *hub) publish(m *wire.Message) {
+	if m.Method == methodElicited {
+		if h.elicited != nil {
+			h.elicited(m.Params.Raw)
+		}
+		return
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for l := range h.listeners {

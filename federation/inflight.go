@@ -2,6 +2,7 @@ package federation
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/ostiary/ostiary/gateway/wire"
@@ -26,6 +27,7 @@ type inflight struct {
 	mu     sync.Mutex // also keeps notifications in order and before the answer
 	over   bool
 	asked  map[string]context.CancelFunc // questions by the upstream's own id
+	pages  []string                      // elicitationIds among them, the latest maxQuestions
 	asking sync.WaitGroup
 }
 
@@ -42,37 +44,46 @@ func (i *inflight) token() []byte {
 }
 
 // notify delivers a notification that belongs to this call, if the agent
-// wants it, and drops it otherwise.
-func (i *inflight) notify(m *wire.Message) {
+// wants it, and drops it otherwise. It reports whether the call was not over.
+func (i *inflight) notify(m *wire.Message) bool {
 	if i.c.Notify == nil {
-		return
+		return true
 	}
 	params := m.Params.Raw
 	switch m.Method {
 	case methodProgress:
 		if i.c.ProgressToken == nil {
-			return
+			return true
 		}
 		var ok bool
 		if params, ok = withToken(m.Params, i.id, i.c.ProgressToken); !ok {
-			return
+			return true
 		}
 	case methodLog:
 		if !wantsLog(i.c, m.Params) {
-			return
+			return true
 		}
 	case methodElicited: // the modern era has no such notification
 		if i.c.Agent.Era != wire.Legacy {
-			return
+			return true
 		}
 	default:
-		return
+		return true
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if !i.over {
 		i.c.Notify(m.Method, params)
 	}
+	return !i.over
+}
+
+// elicited reports whether m is about a page that this call sent the agent to.
+func (i *inflight) elicited(m *wire.Message) bool {
+	id, ok := m.Params.String("elicitationId")
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return ok && slices.Contains(i.pages, id)
 }
 
 // question puts a request of the upstream to the agent. send takes the
@@ -100,6 +111,10 @@ func (i *inflight) question(m *wire.Message, send func(body []byte)) {
 			together = maxQuestions
 		}
 		i.turn = make(chan struct{}, together)
+	}
+	if id, ok := m.Params.String("elicitationId"); ok && m.Method == "elicitation/create" {
+		i.pages = append(i.pages, id)
+		i.pages = i.pages[max(0, len(i.pages)-maxQuestions):]
 	}
 	ctx, cancel := context.WithCancel(i.ctx)
 	i.asked[key] = cancel

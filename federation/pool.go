@@ -219,7 +219,7 @@ func (p *pool) makeRoom(principal string) error {
 func (p *pool) open(m *pooled, w wish) {
 	ctx, cancel := context.WithTimeout(p.u.ctx, openTimeout)
 	defer cancel()
-	conn, err := p.u.open(ctx, w.credential, w.capabilities)
+	conn, err := p.u.open(ctx, w.credential, w.capabilities, p.elicited(w))
 	if err != nil && p.u.ctx.Err() == nil {
 		p.u.report(err)
 	}

@@ -155,7 +155,7 @@ func (u *upstream) openListing() (connection, error) {
 	if err != nil {
 		return nil, err
 	}
-	return u.open(ctx, c, fullCapabilities)
+	return u.open(ctx, c, fullCapabilities, nil)
 }
 
 // refresh lists kind k anew and waits for it.

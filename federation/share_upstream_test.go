@@ -55,6 +55,9 @@ func (g *gossip) talk(m rpc, instance string, say, aside func(string)) {
 	case "server/discover":
 		say(fmt.Sprintf(`{"jsonrpc":"2.0","id":%s,"error":{"code":-32601,"message":"Method not found"}}`, m.ID))
 	case "tools/call":
+		if visit(m, say, aside) {
+			return
+		}
 		aside(log())
 		say(log())
 		say(progress(m.token()))

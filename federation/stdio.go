@@ -24,11 +24,10 @@ const (
 // stdio is an upstream that is a process of ours, of either era. One
 // goroutine reads, one writes; answers come in any order.
 type stdio struct {
+	*demux
 	d     dialConfig
 	p     *process
 	log   *stderrLog // of what comes on stdout and is no message
-	hub   *hub
-	limit int
 	ids   atomic.Uint64
 	level *leveler
 
@@ -37,31 +36,9 @@ type stdio struct {
 	meta     metaWriter
 	self     atomic.Pointer[peer]
 
-	out  chan *outgoing
-	work sync.WaitGroup
-
-	mu      sync.Mutex
-	waiting map[string]*waiter // by our request id
-	reason  error              // why it is gone: ErrTooLarge or unspecific
-	detail  string
-
-	closing sync.Once
-	gone    chan struct{}
-	silent  chan struct{} // closed when nothing more is written
-}
-
-// waiter is one request of ours that has no answer yet.
-type waiter struct {
-	id      []byte
-	lenient bool
-	answer  chan answered
-	stream  func(*wire.Message) // of a modern listen: its notifications
-}
-
-// answered is a response, or why there is no usable one.
-type answered struct {
-	msg *wire.Message
-	f   *Failure
+	out    chan *outgoing
+	work   sync.WaitGroup
+	silent chan struct{} // closed when nothing more is written
 }
 
 // outgoing is one message on its way to the process.
@@ -83,7 +60,7 @@ func (o *outgoing) sent() bool {
 }
 
 func (s *stdio) peer() *peer           { return s.self.Load() }
-func (s *stdio) done() <-chan struct{} { return s.gone }
+func (s *stdio) done() <-chan struct{} { return s.over }
 
 // startStdio starts the process and its reader and writer.
 func startStdio(d *dialConfig) (*stdio, error) {
@@ -92,14 +69,16 @@ func startStdio(d *dialConfig) (*stdio, error) {
 		return nil, err
 	}
 	s := &stdio{
-		d: *d, p: p, patience: discoverPatience, hub: newHub(d.Capabilities).of(d.Upstream), limit: d.Upstream.Limits.Response, level: newLeveler(),
-		out: make(chan *outgoing, queueLength), waiting: make(map[string]*waiter), gone: make(chan struct{}), silent: make(chan struct{}),
+		d: *d, p: p, patience: discoverPatience, level: newLeveler(),
+		out: make(chan *outgoing, queueLength), silent: make(chan struct{}),
 	}
 	_, secrets := environment(d)
 	s.log = newStderrLog(d, secrets)
-	if s.limit <= 0 {
-		s.limit = defaultResponse
+	limit := d.Upstream.Limits.Response
+	if limit <= 0 {
+		limit = defaultResponse
 	}
+	s.demux = newDemux(d, limit, s.tell, s.misprint)
 	s.work.Go(s.read)
 	s.work.Go(s.write)
 	return s, nil
@@ -125,7 +104,7 @@ func (s *stdio) do(ctx context.Context, c *Call) (*Answer, error) {
 	}
 	s.hub.enter(i)
 	defer i.finish()
-	defer s.hub.leave(i)
+	defer s.hub.leave(id)
 	params := s.meta.params(c, i.token())
 	m, f := s.exchange(ctx, &waiter{id: id, lenient: isList(c.Method)}, c.Method, params, i)
 	if f != nil {
@@ -150,13 +129,14 @@ func (s *stdio) request(ctx context.Context, method string, params []byte) (*wir
 // exchange sends a request and waits for the answer to it. i is the call that
 // it belongs to, nil for the gateway's own.
 func (s *stdio) exchange(ctx context.Context, w *waiter, method string, params []byte, i *inflight) (*wire.Message, *Failure) {
-	o := s.begin(w, wire.AppendRequest(make([]byte, 0, len(params)+64), w.id, method, params))
-	defer s.forget(w)
+	s.expect(w)
+	defer s.take(w.id)
+	o := &outgoing{body: wire.AppendRequest(make([]byte, 0, len(params)+64), w.id, method, params)}
 	select {
 	case s.out <- o:
 	case <-ctx.Done():
 		return nil, lost(ctx, s.name(), false, ctx.Err())
-	case <-s.gone:
+	case <-s.over:
 		return nil, s.loss(false)
 	}
 	var mail chan *wire.Message
@@ -180,7 +160,7 @@ func (s *stdio) exchange(ctx context.Context, w *waiter, method string, params [
 				s.tell(cancelled(w.id, f.Kind))
 			}
 			return nil, f
-		case <-s.gone:
+		case <-s.over:
 			select {
 			case a := <-w.answer:
 				return a.msg, a.f
@@ -189,30 +169,6 @@ func (s *stdio) exchange(ctx context.Context, w *waiter, method string, params [
 			}
 		}
 	}
-}
-
-// begin registers who waits for the answer, before it can come.
-func (s *stdio) begin(w *waiter, body []byte) *outgoing {
-	w.answer = make(chan answered, 1)
-	s.mu.Lock()
-	s.waiting[string(w.id)] = w
-	s.mu.Unlock()
-	return &outgoing{body: body}
-}
-
-func (s *stdio) forget(w *waiter) {
-	s.mu.Lock()
-	delete(s.waiting, string(w.id))
-	s.mu.Unlock()
-}
-
-// take is the waiter for an id, which waits no longer.
-func (s *stdio) take(id []byte) *waiter {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	w := s.waiting[string(id)]
-	delete(s.waiting, string(id))
-	return w
 }
 
 // tell queues a message that has no answer. A process that doesn't take what
@@ -235,7 +191,7 @@ func (s *stdio) write() {
 			if !s.writeOne(o) {
 				return
 			}
-		case <-s.gone:
+		case <-s.over:
 			for {
 				select {
 				case o := <-s.out:
@@ -269,12 +225,12 @@ func (s *stdio) writeOne(o *outgoing) bool {
 // read hands out what the process sends, to the end.
 func (s *stdio) read() {
 	defer s.p.stdout.Close()
-	lines := newLineReader(s.p.stdout, s.limit)
+	lines := newLineReader(s.p.stdout, s.largest)
 	for {
 		line, err := lines.next()
 		switch {
 		case errors.Is(err, ErrTooLarge):
-			s.end(ErrTooLarge, fmt.Sprintf("over %d bytes in one line", s.limit))
+			s.end(ErrTooLarge, fmt.Sprintf("over %d bytes in one line", s.largest))
 			return
 		case err != nil:
 			s.ended()
@@ -288,97 +244,19 @@ func (s *stdio) read() {
 
 // receive takes one line.
 func (s *stdio) receive(line []byte) {
-	lim := wire.Limits{Bytes: s.limit}
-	m, err := wire.ParseAnswer(line, lim, false)
-	if err != nil {
-		s.receiveFaulty(line, lim, err)
-		return
-	}
-	switch {
-	case m.Kind == wire.Response:
-		s.respond(m.ID, answered{msg: m})
+	switch m := s.sort(line); {
+	case m == nil:
 	case s.peer() != nil && s.peer().Era == wire.Modern:
 		s.modernNotice(m)
 	default:
-		s.legacyNotice(m)
+		s.notice(m)
 	}
 }
 
-// respond hands an answer to whom it may concern. One that nobody waits for
-// is late, or a lie.
-func (s *stdio) respond(id []byte, a answered) {
-	if w := s.take(id); w != nil {
-		w.answer <- a
-	}
-}
-
-// receiveFaulty takes a line that failed the strict parse: a list with a
-// malformed item, a bad answer, or a program that prints to stdout what it
-// should print to stderr.
-func (s *stdio) receiveFaulty(line []byte, lim wire.Limits, err error) {
-	p, ok := errors.AsType[*wire.ParseError](err)
-	if !ok || p.ID == nil {
-		s.log.put("upstream wrote something else than a message to stdout", string(line[:min(len(line), maxStderrLine)]))
-		return
-	}
-	w := s.take(p.ID)
-	if w == nil {
-		return
-	}
-	if w.lenient {
-		if m, err := wire.ParseAnswer(line, lim, true); err == nil && m.Kind == wire.Response {
-			w.answer <- answered{msg: m}
-			return
-		}
-	}
-	w.answer <- answered{f: fail(s.name(), ErrBadAnswer, "%s", p.Reason)}
-}
-
-// legacyNotice takes a notification or request of a legacy upstream.
-func (s *stdio) legacyNotice(m *wire.Message) {
-	owner := s.hub.owner(m)
-	switch {
-	case m.Kind == wire.Request:
-		s.hub.request(owner, m, s.tell)
-	case m.Method == methodCancelled:
-		s.hub.withdrawn(m)
-	case owner != nil:
-		s.mail(owner, m)
-	default:
-		s.hub.publish(m)
-	}
-}
-
-// mail gives a notification to its call's goroutine. One agent that is slow
-// to take them loses some; the process's other calls don't wait for it.
-func (s *stdio) mail(i *inflight, m *wire.Message) {
-	if i.mail == nil {
-		return
-	}
-	select {
-	case i.mail <- m:
-	default:
-		s.d.Logger.Debug("notification dropped: its reader is slow", slog.String("upstream", s.name()))
-	}
-}
-
-// end marks the connection as of no more use, and why.
-func (s *stdio) end(reason error, detail string) {
-	s.closing.Do(func() {
-		s.mu.Lock()
-		calls := 0
-		for _, w := range s.waiting {
-			if w.stream == nil {
-				calls++
-			}
-		}
-		if calls > 1 {
-			reason = nil // whose answer it was can't be told
-		}
-		s.reason, s.detail = reason, detail
-		s.mu.Unlock()
-		close(s.gone)
-	})
+// misprint takes a line of a program that prints to stdout what it should
+// print to stderr.
+func (s *stdio) misprint(line []byte, _ error) {
+	s.log.put("upstream wrote something else than a message to stdout", string(line[:min(len(line), maxStderrLine)]))
 }
 
 // ended is end for a process that closed its stdout or stdin, normally by
@@ -389,21 +267,8 @@ func (s *stdio) ended() {
 		s.end(nil, "the process ended ("+s.p.status+")")
 	case <-time.After(leftoverTime):
 		s.end(nil, "the process closed its input or output")
-	case <-s.gone:
+	case <-s.over:
 	}
-}
-
-// loss is the failure of a request that the end of the connection overtook.
-func (s *stdio) loss(sent bool) *Failure {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	switch {
-	case !sent:
-		return fail(s.name(), ErrUnavailable, "%s", s.detail)
-	case s.reason != nil:
-		return fail(s.name(), s.reason, "%s", s.detail)
-	}
-	return fail(s.name(), ErrUnknownOutcome, "%s", s.detail)
 }
 
 // close ends the process in good order.

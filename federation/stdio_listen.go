@@ -19,7 +19,7 @@ func (s *stdio) listen(ctx context.Context, filter listenFilter, ready func(), e
 	defer func() { s.changeSubscriptions(methodUnsubscribe, s.hub.part(tap)) }()
 	s.changeSubscriptions(methodSubscribe, fresh)
 	ready()
-	tap.run(ctx, s.gone, events)
+	tap.run(ctx, s.over, events)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

@@ -108,13 +108,14 @@ func reencoded(was *section, config *catalogs.Upstream) *section {
 }
 
 // open makes a connection. A remembered era spares the probe; when a dial with
-// it fails, the next one probes again.
-func (u *upstream) open(ctx context.Context, c credential.Credential, capabilities []byte) (connection, error) {
+// it fails, the next one probes again. elicited is that of dialConfig.
+func (u *upstream) open(ctx context.Context, c credential.Credential, capabilities []byte, elicited func([]byte)) (connection, error) {
 	era := u.era.Load()
 	conn, err := u.f.dial(ctx, dialConfig{
 		Upstream: u.config.Load(), Credential: c, Capabilities: capabilities, Era: era,
 		Version: u.f.config.Version, Logger: u.f.config.Logger, Now: u.f.config.Now,
 		Confined: slices.Concat(u.f.config.Confined, u.secretFiles()), Fixed: u.f.config.Fixed, Shim: u.f.config.Shim,
+		Elicited: elicited,
 	})
 	if err != nil {
 		u.era.CompareAndSwap(era, nil)

@@ -17,6 +17,7 @@ func (x *exchange) ask(ctx context.Context, t *target, method string, params []b
 		return nil, &wire.Error{Code: codeInvalidParams, Message: "the client did not declare this capability: " + missing}, nil
 	}
 	r, f, err := x.put(ctx, t, method, fitted, func(ctx context.Context) (response, error) {
+		x.sends(t, params)
 		result, rpcErr, err := x.session.ask(ctx, x.reply, method, fitted)
 		return response{result, rpcErr}, err
 	})

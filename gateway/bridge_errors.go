@@ -51,8 +51,12 @@ func (x *exchange) translateError(t *target, a *federation.Answer) *refusal {
 	case e.Code == codeURLElicitation && x.era == wire.Modern: // of a modern upstream, which must not send it
 		return x.askFailed(t, "asks for a visit to a page in a way that your protocol revision does not know", "url_elicitation")
 	case e.Code == codeURLElicitation:
-		if _, f := urlElicitations(t.upstream.Name, e); f != nil {
+		asks, f := urlElicitations(t.upstream.Name, e)
+		if f != nil {
 			return f // nothing of it is shown
+		}
+		for _, params := range asks {
+			x.sends(t, params)
 		}
 	case e.Code == codeResourceMissing && x.era == wire.Modern:
 		f.recode(codeInvalidParams)

@@ -23,7 +23,7 @@ func TestBridge(t *testing.T) {
 		test        func(t *testing.T, c bridged)
 	}{
 		{"ElicitationForm", "A tool asks the person for data in the middle of a call. A parked call stands\nbehind the input_required that a modern agent gets from a legacy upstream.", nil, bridgeForm},
-		{"ElicitationURL", "A tool sends the person to a page: with a question, and with error -32042,\nwhich only legacy revisions have. elicitationId is a legacy member: dropped\nfor a modern agent, made for a legacy one.", nil, bridgeURL},
+		{"ElicitationURL", "A tool sends the person to a page: with a question, and with error -32042,\nwhich only legacy revisions have. elicitationId is a legacy member: dropped\nfor a modern agent, made for a legacy one. That the person is done with a page,\na legacy upstream tells a legacy agent also after the call.", nil, bridgeURL},
 		{"Sampling", "A tool asks the agent's model.", nil, bridgeSampling},
 		{"Roots", "A tool asks for the agent's roots. Only a legacy upstream can hear that they\nchanged, and only a legacy agent can say so.", nil, bridgeRoots},
 		{"ListChanged", "An upstream's tools change. The gateway, which listens to its upstreams all the\ntime, reads the list anew (not shown) and tells the agents that asked to hear.", nil, bridgeListChanged},
@@ -115,7 +115,10 @@ func bridgeURL(t *testing.T, c bridged) {
 	if c.ups == wire.Legacy {
 		params = strings.Replace(params, `{`, `{"elicitationId":"e-1",`, 1)
 	}
-	_, u, k := asking(t, c, inputRequest{"a", "elicitation/create", []byte(params)})
+	u := newUpstream(t, c.ups)
+	u.asks(t, inputRequest{"a", "elicitation/create", []byte(params)})
+	say := u.everywhere()
+	k := c.rig(t, u).talk(c.agent, "2025-11-25", everyCapability)
 	k.answer = func(string, []byte) string { return `{"action":"accept"}` }
 	if text := got(t, k.call("tools/call", `"name":"up__echo"`)); text != `{"action":"accept"}` {
 		t.Error(text)
@@ -151,6 +154,10 @@ func bridgeURL(t *testing.T, c bridged) {
 		if m.Error == nil || string(m.Error.Raw) != `{"code":-32042,"message":"visit","data":{"elicitations":[{"mode":"url","elicitationId":"e-2","url":"https://up.example/2","message":"m"}]}}` {
 			t.Error(said(m))
 		}
+		events := k.watch(t, "")
+		c.note(upstreamSays, "the person is done with the page")
+		say(completion("e-2"))
+		wantCompletions(t, events, "e-2")
 	default:
 		if got(t, m) != "visited" {
 			t.Error(said(m))

@@ -169,6 +169,8 @@ func (x *exchange) callOf(t *target, params []byte) *federation.Call {
 		switch {
 		case !x.relays(method, era):
 		case method == "notifications/progress" && x.progress != nil && !x.progress.rises(params):
+		case method == methodElicited:
+			x.completed(t, params)
 		default:
 			x.reply.notify(method, params)
 		}
@@ -206,7 +208,7 @@ func (x *exchange) relays(method string, from wire.Era) bool {
 		return true
 	case "notifications/message":
 		return x.level != "" || x.era == wire.Legacy
-	case "notifications/elicitation/complete": // MCP 2026-07-28 has none
+	case methodElicited: // MCP 2026-07-28 has none
 		return x.era == wire.Legacy && from == wire.Legacy
 	}
 	return false

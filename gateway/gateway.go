@@ -109,6 +109,7 @@ type Gateway struct {
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 	unwatch   func()
+	unelicit  func()
 }
 
 // New makes a Gateway. Close ends what it starts.
@@ -136,6 +137,7 @@ func New(c Config) (*Gateway, error) {
 	g.parks = newParks(ctx, g)
 	g.taskAsks = newTaskAsks(ctx, g)
 	g.unwatch = c.Federation.Watch(g.changed)
+	g.unelicit = c.Federation.WatchElicited(g.sessions.elicitations.completed)
 	g.running.Go(g.followPolicy)
 	return g, nil
 }
@@ -144,6 +146,7 @@ func New(c Config) (*Gateway, error) {
 // ends, those that wait for their agent's answer are cancelled.
 func (g *Gateway) Close(ctx context.Context) error {
 	g.unwatch()
+	g.unelicit()
 	g.hub.closeAll()
 	g.parks.close()
 	g.taskAsks.close()

@@ -66,10 +66,18 @@ func TestImpossible(t *testing.T) {
 	t.Run("a page's completion, for an agent or from an upstream that has no word for it", func(t *testing.T) {
 		for _, c := range combinations {
 			u := newUpstream(t, c.ups)
-			u.call = func(w http.ResponseWriter, _ *http.Request, m *wire.Message) string {
+			u.call = func(w http.ResponseWriter, r *http.Request, m *wire.Message) string {
 				result := textResult("done")
 				if u.era == wire.Modern {
 					result = `{"resultType":"complete",` + result[1:]
+				} else {
+					visited := u.expects("1001")
+					emit(w, `{"jsonrpc":"2.0","id":1001,"method":"elicitation/create","params":{"mode":"url","message":"m","url":"https://up.example/","elicitationId":"e"}}`)
+					select {
+					case <-visited:
+					case <-r.Context().Done():
+						return ""
+					}
 				}
 				emit(w, `{"jsonrpc":"2.0","method":"notifications/elicitation/complete","params":{"elicitationId":"e"}}`, string(wire.AppendResult(nil, m.ID, []byte(result))))
 				return ""

@@ -48,6 +48,7 @@ type session struct {
 	subs     map[string]*subscription      // by exposed URI
 	listener *listener                     // since the first GET stream
 	gets     []*stream                     // open GET streams, the newest last
+	elicited []sentTo                      // the oldest first; home.elicitations guards it
 }
 
 type subscription struct{ cancel context.CancelFunc }
@@ -220,6 +221,7 @@ func (s *session) end() {
 	if l != nil {
 		s.home.g.hub.unregister(l)
 	}
+	s.home.elicitations.forget(s)
 	s.replay.close()
 }
 
@@ -244,6 +246,6 @@ func (s *session) idle(now time.Time, emptyAfter, limit time.Duration) bool {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	empty := !kept && s.logLevel == "" && len(s.subs) == 0 && s.listener == nil
+	empty := !kept && s.logLevel == "" && len(s.subs) == 0 && s.listener == nil && !s.home.elicitations.expects(s, now)
 	return empty || quiet >= limit
 }

@@ -47,6 +47,8 @@ type sessions struct {
 	kept ledger          // replay bytes by principal
 	subs quota           // resource subscriptions by principal
 
+	elicitations elicitations // that await their completion
+
 	running sync.WaitGroup // goroutines of subscriptions
 	sees    func(p *identity.Principal, endpoint, upstream string) bool
 
