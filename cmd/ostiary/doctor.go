@@ -90,8 +90,9 @@ func (d *doctor) examine(ctx context.Context, configErr error) {
 		d.ok("config", "%s", or(d.config.File, "no ostiary.yaml; flags, environment and defaults"))
 	}
 	d.port(ctx)
-	d.dataDirectory()
-	d.accounts(ctx)
+	users, served := d.answers(ctx)
+	d.dataDirectory(served)
+	d.accounts(ctx, users, served)
 	d.disk()
 	d.policies()
 	if catalog := d.catalog(); catalog != nil {
@@ -127,8 +128,9 @@ func (d *doctor) port(ctx context.Context) {
 	}
 }
 
-// dataDirectory: who may read it, and who holds it now.
-func (d *doctor) dataDirectory() {
+// dataDirectory: who may read it, and who holds it now; served: a server that
+// answers the operator does.
+func (d *doctor) dataDirectory(served bool) {
 	dir := d.config.Data
 	info, err := os.Stat(dir)
 	switch {
@@ -149,7 +151,7 @@ func (d *doctor) dataDirectory() {
 	}
 	d.files(dir)
 	switch held := lockedFiles(dir); {
-	case len(held) > 0 && d.running:
+	case len(held) > 0 && (d.running || served):
 		d.ok("lock", "held by the running gateway")
 	case len(held) > 0:
 		d.fail("lock", "stop that process, or choose another directory with --data", "%s is held by another process, and no gateway answers on %s", strings.Join(held, ", "), d.config.Listen)

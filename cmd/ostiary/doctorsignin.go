@@ -26,10 +26,9 @@ func (d *doctor) answers(ctx context.Context) (users []shownUser, ok bool) {
 }
 
 // accounts: does the database open, who can sign in, and where.
-func (d *doctor) accounts(ctx context.Context) {
-	users, running := d.answers(ctx)
-	known := running
-	if !running {
+func (d *doctor) accounts(ctx context.Context, users []shownUser, served bool) {
+	known := served
+	if !served {
 		users, known = d.store(ctx)
 	}
 	if d.config.NoAuth {
