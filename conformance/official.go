@@ -27,8 +27,13 @@ type OfficialOptions struct {
 	// them. With Gateway, "" leaves the direct column out.
 	Legacy, Modern string
 
-	// Bearer is sent to the gateway (never to a fixture).
+	// Bearer is sent to a Gateway (never to a fixture).
 	Bearer string
+
+	// SignIn starts gateways that ask for sign-in: a scripted person signs in
+	// and approves, everything goes with the token that comes of it, and the
+	// suite's checks of authorization servers run first.
+	SignIn bool
 
 	// Merged runs through /mcp with an empty prefix, one gateway for each
 	// upstream, instead of /mcp/{upstream}.
@@ -51,8 +56,10 @@ type OfficialOptions struct {
 
 // Official runs the public conformance suite, both revisions' required sets
 // and three scenarios more, directly against the fixture and through a
-// gateway; through a gateway that it starts, those of the Tasks extension too. The error says why it could not be run; what failed is in the
-// Report. It starts processes and has ended them when it returns.
+// gateway; through a gateway that it starts, those of the Tasks extension too.
+// With SignIn that gateway lets in who has signed in, and the suite's checks of
+// authorization servers run as well. The error says why it could not be run;
+// what failed is in the Report. It starts processes and has ended them when it returns.
 func Official(ctx context.Context, o OfficialOptions) (Report, error) {
 	if o.Program == "" && o.Gateway == "" {
 		return Report{}, errors.New("conformance: neither a program nor a gateway is named; give --gateway URL or the path of an ostiary binary")
@@ -62,6 +69,12 @@ func Official(ctx context.Context, o OfficialOptions) (Report, error) {
 	}
 	if o.Crossed && o.Merged {
 		return Report{}, errors.New("conformance: crossed and merged don't go together; run one after the other")
+	}
+	if o.Crossed && o.SignIn {
+		return Report{}, errors.New("conformance: crossed and signing in don't go together; run one after the other")
+	}
+	if o.SignIn && o.Gateway != "" {
+		return Report{}, errors.New("conformance: signing in is for a gateway that is started here; for one that runs, give its token")
 	}
 	if o.Log == nil {
 		o.Log = io.Discard
@@ -107,29 +120,36 @@ func official(ctx context.Context, o OfficialOptions, t *tools) (_ Report, err e
 	}
 
 	// The gateway: one for both, or in merged mode one for each.
-	through := map[string]string{}
+	var who *person
+	if o.SignIn {
+		if who, err = newPerson(t, dir); err != nil {
+			return Report{}, err
+		}
+	}
+	var report Report
+	through, bearers := map[string]string{}, map[string]string{}
 	switch {
 	case o.Gateway != "":
 		for _, r := range revisions {
-			through[r.upstream] = strings.ReplaceAll(o.Gateway, "{upstream}", r.upstream)
+			through[r.upstream], bearers[r.upstream] = strings.ReplaceAll(o.Gateway, "{upstream}", r.upstream), o.Bearer
 		}
 	case o.Merged:
 		for _, r := range revisions {
-			p, err := startGateway(ctx, o.Program, filepath.Join(dir, r.upstream), true, map[string]string{r.upstream: direct[r.upstream]}, fixtureTool)
+			p, err := startGateway(ctx, o.Program, filepath.Join(dir, r.upstream), true, map[string]string{r.upstream: direct[r.upstream]}, fixtureTool, who)
 			if err != nil {
 				return Report{}, err
 			}
 			started = append(started, p)
-			through[r.upstream] = localhost(p.addr) + "/mcp"
+			through[r.upstream], bearers[r.upstream] = localhost(p.addr)+"/mcp", p.bearer
 		}
 	default:
-		p, err := startGateway(ctx, o.Program, dir, false, direct, fixtureTool)
+		p, err := startGateway(ctx, o.Program, dir, false, direct, fixtureTool, who)
 		if err != nil {
 			return Report{}, err
 		}
 		started = append(started, p)
 		for _, r := range revisions {
-			through[r.upstream] = localhost(p.addr) + "/mcp/" + r.upstream
+			through[r.upstream], bearers[r.upstream] = localhost(p.addr)+"/mcp/"+r.upstream, p.bearer
 		}
 	}
 
@@ -137,7 +157,15 @@ func official(ctx context.Context, o OfficialOptions, t *tools) (_ Report, err e
 		through = map[string]string{legacy: through[crossed(legacy)], modern: through[crossed(modern)]}
 		clear(direct)
 	}
-	var report Report
+	if who != nil {
+		base, _, _ := strings.Cut(through[legacy], "/mcp")
+		found, err := who.runAuthorization(ctx, base, filepath.Join(dir, "out-authorization"))
+		if err != nil {
+			return Report{}, err
+		}
+		report.add(authorizationSet, nil, nil, found)
+		logRun(o.Log, 0, 1, authorizationSet.name, report.Score(authorizationSet.name))
+	}
 	for n := range max(o.Repeat, 1) {
 		for _, r := range revisions {
 			scored, err := t.required(r.name)
@@ -151,7 +179,7 @@ func official(ctx context.Context, o OfficialOptions, t *tools) (_ Report, err e
 					return Report{}, err
 				}
 			}
-			g, err := t.runSuite(ctx, through[r.upstream], r, o.Bearer, out+"-through")
+			g, err := t.runSuite(ctx, through[r.upstream], r, bearers[r.upstream], out+"-through")
 			if err != nil {
 				return Report{}, err
 			}
@@ -162,7 +190,7 @@ func official(ctx context.Context, o OfficialOptions, t *tools) (_ Report, err e
 	if o.Program == "" || o.Gateway != "" || o.Crossed {
 		return report, nil
 	}
-	return report, officialTasks(ctx, o, t, dir, &report)
+	return report, officialTasks(ctx, o, t, who, dir, &report)
 }
 
 // localhost is the origin under the name that the suite's dns-rebinding

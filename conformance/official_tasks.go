@@ -27,7 +27,7 @@ var taskSet = revision{name: "2026-07-28 tasks", upstream: "tasks", extra: []str
 
 // officialTasks runs taskSet against the fixture and through a gateway of its
 // own, once for each run, and adds the results to report. dir is for its files.
-func officialTasks(ctx context.Context, o OfficialOptions, t *tools, dir string, report *Report) (err error) {
+func officialTasks(ctx context.Context, o OfficialOptions, t *tools, who *person, dir string, report *Report) (err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return fmt.Errorf("fixture for tasks: %w", err)
@@ -45,22 +45,22 @@ func officialTasks(ctx context.Context, o OfficialOptions, t *tools, dir string,
 		err = errors.Join(err, closing)
 	}()
 	direct := localhost(l.Addr().String()) + "/mcp"
-	g, err := startGateway(ctx, o.Program, filepath.Join(dir, "tasks"), o.Merged, map[string]string{taskSet.upstream: direct}, taskTool)
+	gateway, err := startGateway(ctx, o.Program, filepath.Join(dir, "tasks"), o.Merged, map[string]string{taskSet.upstream: direct}, taskTool, who)
 	if err != nil {
 		return err
 	}
-	defer g.stop()
-	through := localhost(g.addr) + "/mcp"
+	defer gateway.stop()
+	through := localhost(gateway.addr) + "/mcp"
 	if !o.Merged {
 		through += "/" + taskSet.upstream
 	}
 	for n := range max(o.Repeat, 1) {
 		out := filepath.Join(dir, fmt.Sprintf("out-%d-tasks", n))
-		d, err := t.runScenarios(ctx, direct, taskSet.extra, out+"-direct")
+		d, err := t.runScenarios(ctx, direct, taskSet.extra, "", out+"-direct")
 		if err != nil {
 			return err
 		}
-		g, err := t.runScenarios(ctx, through, taskSet.extra, out+"-through")
+		g, err := t.runScenarios(ctx, through, taskSet.extra, gateway.bearer, out+"-through")
 		if err != nil {
 			return err
 		}

@@ -3,11 +3,14 @@ package conformance
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
@@ -38,6 +41,16 @@ func play(args []string) error {
 		return playGateway(args[1:])
 	case len(args) > 1 && args[1] == "server":
 		return playSuite(args[2:])
+	case len(args) > 1 && args[1] == "authorization":
+		return playAuthorization(args[2:])
+	case len(args) > 1 && (args[0] == "user" || args[0] == "client") && args[1] == "add":
+		return playAdd(args[0], args[2:])
+	case len(args) == 3 && filepath.Base(args[0]) == "browser.mjs":
+		resp, err := http.Get(args[2])
+		if err == nil {
+			err = resp.Body.Close()
+		}
+		return err
 	}
 	return playFixture(args)
 }
@@ -57,8 +70,7 @@ func playFixture(args []string) error {
 // playGateway relays to the upstreams of its catalog.
 func playGateway(args []string) error {
 	flags := flag.NewFlagSet("serve", flag.ContinueOnError)
-	flags.Bool("no-auth", false, "")
-	flags.String("data", "", "")
+	noAuth, data := flags.Bool("no-auth", false, ""), flags.String("data", "", "")
 	listen, catalogs := flags.String("listen", "", ""), flags.String("catalogs", "", "")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -79,7 +91,82 @@ func playGateway(args []string) error {
 		}
 		mux.Handle(path, &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) { r.Out.URL = to }})
 	}
-	return http.ListenAndServe(*listen, mux)
+	if *noAuth {
+		return http.ListenAndServe(*listen, mux)
+	}
+	return http.ListenAndServe(*listen, playSignIn(mux, *data))
+}
+
+// theToken is what playSignIn's tokens are.
+const theToken = "a-token"
+
+// playSignIn lets in who has a token, and gives one for every code, without a
+// page in between, if the user and the client were added.
+func playSignIn(behind http.Handler, data string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("/oauth/authorize", func(w http.ResponseWriter, r *http.Request) {
+		for _, kind := range []string{"user", "client"} {
+			if _, err := os.Stat(filepath.Join(data, kind)); err != nil {
+				http.Error(w, err.Error(), http.StatusForbidden)
+				return
+			}
+		}
+		q := r.URL.Query()
+		http.Redirect(w, r, q.Get("redirect_uri")+"?code="+q.Get("code_challenge")+"&state="+q.Get("state"), http.StatusSeeOther)
+	})
+	mux.HandleFunc("/oauth/token", func(w http.ResponseWriter, r *http.Request) {
+		proof := sha256.Sum256([]byte(r.FormValue("code_verifier")))
+		if r.FormValue("code") != base64.RawURLEncoding.EncodeToString(proof[:]) {
+			http.Error(w, `{"error":"invalid_grant"}`, http.StatusBadRequest)
+			return
+		}
+		fmt.Fprintf(w, `{"access_token":%q}`, theToken)
+	})
+	mux.HandleFunc("/mcp/", func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer "+theToken {
+			http.Error(w, "no", http.StatusUnauthorized)
+			return
+		}
+		behind.ServeHTTP(w, r)
+	})
+	return mux
+}
+
+// playAdd leaves a mark in the data directory.
+func playAdd(kind string, args []string) error {
+	i := slices.Index(args, "--data")
+	if err := os.MkdirAll(args[i+1], 0o700); err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(args[i+1], kind), nil, 0o600)
+}
+
+// playAuthorization prints an address to sign in at and waits for the answer,
+// as the suite does.
+func playAuthorization(args []string) error {
+	flags := flag.NewFlagSet("authorization", flag.ContinueOnError)
+	flags.String("resource", "", "")
+	target, id, port, out := flags.String("url", "", ""), flags.String("client-id", "", ""), flags.String("port", "", ""), flags.String("o", "", "")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:"+*port)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("Access the following URL in your browser\n%s/oauth/authorize?response_type=code&client_id=%s&redirect_uri=%s\n",
+		*target, *id, url.QueryEscape("http://127.0.0.1:"+*port+"/callback"))
+	c, err := l.Accept()
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+	if err := c.Close(); err != nil {
+		return err
+	}
+	return resultsOf("authorization-server", *out, map[string]string{
+		"authorization-server-metadata-endpoint": "SUCCESS", "authorization-code-grant": "SUCCESS",
+	})
 }
 
 // playSuite asks the server what it is and writes results as the suite does.
@@ -93,12 +180,19 @@ func playSuite(args []string) error {
 		return err
 	}
 	if *scenario != "" { // of an extension: skipped unless forced
-		if err := lists(context.Background(), *target, taskTool); err != nil {
+		if err := lists(context.Background(), *target, os.Getenv("OSTIARY_CONFORMANCE_BEARER"), taskTool); err != nil {
 			return err
 		}
 		return results(*out, map[string]string{*scenario: map[bool]string{true: "SUCCESS", false: "SKIPPED"}[*force]})
 	}
-	resp, err := http.Post(*target, "application/json", strings.NewReader("{}"))
+	req, err := http.NewRequest(http.MethodPost, *target, strings.NewReader("{}"))
+	if err != nil {
+		return err
+	}
+	if token := os.Getenv("OSTIARY_CONFORMANCE_BEARER"); token != "" { // as preload.mjs does
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return err
 	}
@@ -134,9 +228,11 @@ func playSuite(args []string) error {
 
 // results writes the status of each scenario's one check into dir, as the suite
 // does.
-func results(dir string, all map[string]string) error {
+func results(dir string, all map[string]string) error { return resultsOf("server", dir, all) }
+
+func resultsOf(mode, dir string, all map[string]string) error {
 	for name, s := range all {
-		folder := filepath.Join(dir, "server-"+name+"-2026-11-24T13-31-27-997Z")
+		folder := filepath.Join(dir, mode+"-"+name+"-2026-11-24T13-31-27-997Z")
 		if err := os.MkdirAll(folder, 0o755); err != nil {
 			return err
 		}
@@ -203,6 +299,34 @@ func TestOfficialRunsBothRevisionsDirectAndThrough(t *testing.T) {
 	}
 }
 
+func TestSignedInTheRunIsTheSameAndTheAuthorizationServerCounts(t *testing.T) {
+	tl := roles(t, "  - right-era\n")
+	report, err := official(t.Context(), OfficialOptions{Program: os.Args[0], SignIn: true, Log: io.Discard}, tl)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !report.OK() {
+		t.Errorf("not OK: %+v", report)
+	}
+	for set, want := range map[string]string{
+		"authorization": "2/2 through the gateway",
+		"2025-11-25":    "1/1 direct, 1/1 through the gateway",
+		"2026-07-28":    "1/1+3/3 direct, 1/1+3/3 through the gateway",
+		taskSet.name:    "9/9 direct, 9/9 through the gateway",
+	} {
+		if got := report.Score(set); got != want {
+			t.Errorf("%s: score %q, want %q", set, got, want)
+		}
+	}
+	var table bytes.Buffer
+	if err := report.WriteTable(&table); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(table.String(), "\nauthorization: 2/2 through the gateway\n") {
+		t.Errorf("the table does not show the score:\n%s", &table)
+	}
+}
+
 func TestAFlakeInOneOfManyRunsIsAFailure(t *testing.T) {
 	tl := roles(t, "  - right-era\n  - flaky\n")
 	report, err := official(t.Context(), OfficialOptions{Program: os.Args[0], Repeat: 3, Log: io.Discard}, tl)
@@ -246,7 +370,7 @@ func TestARunningGatewayIsUsedAsItIs(t *testing.T) {
 		t.Cleanup(p.stop)
 		fixtures = append(fixtures, "http://"+p.addr+"/mcp")
 	}
-	p, err := startGateway(t.Context(), os.Args[0], t.TempDir(), false, map[string]string{legacy: fixtures[0], modern: fixtures[1]}, fixtureTool)
+	p, err := startGateway(t.Context(), os.Args[0], t.TempDir(), false, map[string]string{legacy: fixtures[0], modern: fixtures[1]}, fixtureTool, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -266,6 +390,8 @@ func TestOfficialRefusesWhatItCannotRun(t *testing.T) {
 		want string
 	}{
 		"no gateway at all":         {OfficialOptions{}, "neither a program nor a gateway"},
+		"crossed and signed in":     {OfficialOptions{Program: "x", Crossed: true, SignIn: true}, "don't go together"},
+		"a person, but no program":  {OfficialOptions{Gateway: "http://localhost:1/mcp/{upstream}", SignIn: true}, "give its token"},
 		"crossed and merged":        {OfficialOptions{Program: "x", Crossed: true, Merged: true}, "don't go together"},
 		"a gateway for one of both": {OfficialOptions{Gateway: "http://localhost:1/mcp"}, "lacks {upstream}"},
 	} {

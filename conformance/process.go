@@ -29,6 +29,8 @@ type process struct {
 	cmd  *exec.Cmd
 	log  *lockedBuffer
 	done chan struct{} // closed when it ended
+
+	bearer string // what a gateway lets in; "" = it asks for none
 }
 
 // start runs a program that listens on addr and waits until it accepts.
@@ -99,9 +101,10 @@ func startFixture(ctx context.Context, program string, r revision) (*process, er
 	return start(ctx, "everything-server for "+r.name, addr, program, "-http", addr, "-stateless="+stateless)
 }
 
-// startGateway runs ostiary with these upstreams (name → URL), signed in to by
-// nobody, and waits until each endpoint lists a tool of this name.
-func startGateway(ctx context.Context, program, dir string, merged bool, upstreams map[string]string, tool string) (*process, error) {
+// startGateway runs ostiary with these upstreams (name → URL), lets who sign in
+// (nil = it runs without sign-in), and waits until each endpoint lists a tool of
+// this name.
+func startGateway(ctx context.Context, program, dir string, merged bool, upstreams map[string]string, tool string, who *person) (*process, error) {
 	var endpoints []string
 	for name := range upstreams {
 		endpoint := "/mcp"
@@ -110,12 +113,11 @@ func startGateway(ctx context.Context, program, dir string, merged bool, upstrea
 		}
 		endpoints = append(endpoints, endpoint)
 	}
-	return startWith(ctx, program, dir, catalog(upstreams, merged), endpoints, tool)
+	return startWith(ctx, program, dir, catalog(upstreams, merged), endpoints, tool, who)
 }
 
-// startWith runs ostiary with this catalog file, and waits until each endpoint
-// lists a tool of this name.
-func startWith(ctx context.Context, program, dir string, catalog []byte, endpoints []string, tool string) (*process, error) {
+// startWith is startGateway for a catalog file.
+func startWith(ctx context.Context, program, dir string, catalog []byte, endpoints []string, tool string, who *person) (*process, error) {
 	addr, err := freeAddr()
 	if err != nil {
 		return nil, err
@@ -127,14 +129,26 @@ func startWith(ctx context.Context, program, dir string, catalog []byte, endpoin
 	if err := os.WriteFile(filepath.Join(catalogs, "conformance.yaml"), catalog, 0o644); err != nil {
 		return nil, err
 	}
-	p, err := start(ctx, "ostiary", addr, program, "serve", "--no-auth", "--listen", addr,
-		"--catalogs", catalogs, "--data", filepath.Join(dir, "data"))
+	data := filepath.Join(dir, "data")
+	args := []string{"serve", "--listen", addr, "--catalogs", catalogs, "--data", data}
+	if who == nil {
+		args = append(args, "--no-auth")
+	} else if err := who.known(ctx, program, data); err != nil {
+		return nil, err
+	}
+	p, err := start(ctx, "ostiary", addr, program, args...)
 	if err != nil {
 		return nil, err
 	}
+	if who != nil {
+		if p.bearer, err = who.bearer(ctx, localhost(addr)); err != nil {
+			p.stop()
+			return nil, fmt.Errorf("%w; the gateway's log ends:\n%s", err, tail(p.log.String(), 2000))
+		}
+	}
 	for _, endpoint := range endpoints {
 		url := "http://" + addr + endpoint
-		if err := p.wait(ctx, func() error { return lists(ctx, url, tool) }); err != nil {
+		if err := p.wait(ctx, func() error { return lists(ctx, url, p.bearer, tool) }); err != nil {
 			p.stop()
 			return nil, fmt.Errorf("%s: %w", url, err)
 		}
@@ -158,7 +172,7 @@ func catalog(upstreams map[string]string, merged bool) []byte {
 
 // lists asks for the tools at url as a modern agent does: one request, no
 // session.
-func lists(ctx context.Context, url, tool string) error {
+func lists(ctx context.Context, url, bearer, tool string) error {
 	const list = `{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{` +
 		`"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientCapabilities":{}}}}`
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(list))
@@ -170,6 +184,9 @@ func lists(ctx context.Context, url, tool string) error {
 		"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list",
 	} {
 		req.Header.Set(name, value)
+	}
+	if bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+bearer)
 	}
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -145,7 +145,7 @@ func (r Report) WriteTable(w io.Writer) error {
 		}
 	}
 	fmt.Fprintln(w)
-	for _, rev := range append(slices.Clone(revisions), taskSet) {
+	for _, rev := range append(slices.Clone(revisions), taskSet, authorizationSet) {
 		if !slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Revision == rev.name }) {
 			continue
 		}

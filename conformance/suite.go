@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -57,24 +58,30 @@ func (t *tools) runSuite(ctx context.Context, url string, r revision, bearer, di
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, t.node, t.suite, "server", "--url", url, "--requirements", r.name, "-o", dir)
-	cmd.Env = os.Environ()
+	t.authorize(cmd, url, bearer)
+	return runNode(cmd, url, dir, io.Discard)
+}
+
+// authorize makes a Node program send the bearer to url; "" = none.
+func (t *tools) authorize(cmd *exec.Cmd, url, bearer string) {
 	if bearer != "" {
-		cmd.Env = append(cmd.Env, "NODE_OPTIONS=--import="+t.preload,
+		cmd.Env = append(os.Environ(), "NODE_OPTIONS=--import="+t.preload,
 			"OSTIARY_CONFORMANCE_BEARER="+bearer, "OSTIARY_CONFORMANCE_ORIGIN="+origins(url))
 	}
-	return runNode(cmd, url, dir)
 }
 
 // runScenarios runs single scenarios against url, those that the suite would
 // leave out as an extension's included, and reads what they left in dir.
-func (t *tools) runScenarios(ctx context.Context, url string, names []string, dir string) (map[string]Outcome, error) {
+func (t *tools) runScenarios(ctx context.Context, url string, names []string, bearer, dir string) (map[string]Outcome, error) {
 	all := map[string]Outcome{}
 	for _, name := range names {
 		out := filepath.Join(dir, name)
 		if err := os.MkdirAll(out, 0o755); err != nil {
 			return nil, err
 		}
-		one, err := runNode(exec.CommandContext(ctx, t.node, t.suite, "server", "--url", url, "--scenario", name, "--force", "-o", out), url, out)
+		cmd := exec.CommandContext(ctx, t.node, t.suite, "server", "--url", url, "--scenario", name, "--force", "-o", out)
+		t.authorize(cmd, url, bearer)
+		one, err := runNode(cmd, url, out, io.Discard)
 		if err != nil {
 			return nil, err
 		}
@@ -83,19 +90,24 @@ func (t *tools) runScenarios(ctx context.Context, url string, names []string, di
 	return all, nil
 }
 
-// runNode runs the suite and reads what it left in dir.
-func runNode(cmd *exec.Cmd, url, dir string) (map[string]Outcome, error) {
-	out, err := cmd.CombinedOutput()
+// runNode runs the suite and reads what it left in dir. What it says meanwhile
+// goes to said, too.
+func runNode(cmd *exec.Cmd, url, dir string, said io.Writer) (map[string]Outcome, error) {
+	var log lockedBuffer
+	cmd.Stderr = &log
+	cmd.Stdout = io.MultiWriter(&log, said)
+	err := cmd.Run()
+	out := log.String()
 	// The suite exits 1 when scenarios fail; what failed is in its files.
 	if exit := (*exec.ExitError)(nil); err != nil && !(errors.As(err, &exit) && exit.ExitCode() == 1) {
-		return nil, fmt.Errorf("suite at %s: %w: %s", url, err, tail(string(out), 2000))
+		return nil, fmt.Errorf("suite at %s: %w: %s", url, err, tail(out, 2000))
 	}
 	outcomes, err := readOutcomes(dir)
 	if err == nil && len(outcomes) == 0 {
 		err = errors.New("it left no results")
 	}
 	if err != nil {
-		return nil, fmt.Errorf("suite at %s: %w: %s", url, err, tail(string(out), 2000))
+		return nil, fmt.Errorf("suite at %s: %w: %s", url, err, tail(out, 2000))
 	}
 	return outcomes, nil
 }
@@ -113,8 +125,9 @@ func origins(url string) string {
 	return strings.Join(all, " ")
 }
 
-// resultDir is the name of a scenario's folder: server-NAME-TIMESTAMP.
-var resultDir = regexp.MustCompile(`^server-(.+)-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z$`)
+// resultDir is the name of a scenario's folder: server-NAME-TIMESTAMP or
+// authorization-server-NAME-TIMESTAMP.
+var resultDir = regexp.MustCompile(`^(?:authorization-)?server-(.+)-\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d-\d{3}Z$`)
 
 // readOutcomes reads checks.json of every scenario in the suite's output.
 func readOutcomes(dir string) (map[string]Outcome, error) {

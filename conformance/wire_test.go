@@ -30,7 +30,7 @@ func TestCasesOverTheWire(t *testing.T) {
 	upstream := &cases.Recorder{}
 	recorder := httptest.NewServer(upstream)
 	t.Cleanup(recorder.Close)
-	p, err := startWith(t.Context(), program, dir, cases.Catalog(recorder.URL), cases.Endpoints(), "echo")
+	p, err := startWith(t.Context(), program, dir, cases.Catalog(recorder.URL), cases.Endpoints(), "echo", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,8 +1,8 @@
 // Codex as agent, without an account and without a model: its app server, which
 // editors drive over stdio, lists and calls the tools of configured servers.
 //
-//   CODEX_HOME=FOLDER node codex.mjs URL [MARK]
-import { answer, crowd, session } from './session.mjs';
+//   CODEX_HOME=FOLDER node codex.mjs URL [MARK | rounds]
+import { answer, crowd, rounds, session } from './session.mjs';
 import { talk } from './stdio.mjs';
 
 const [url, mark] = process.argv.slice(2);
@@ -30,4 +30,4 @@ const client = {
   readResource: ({ uri }) => codex.request('mcpServer/resource/read', { threadId, server: 'gw', uri }),
   close: () => codex.close(),
 };
-await (mark ? crowd(client, mark, { answers }) : session(client, { answers, lacks: ['progress', 'prompts', 'codes'] }));
+await (mark === 'rounds' ? rounds(client) : mark ? crowd(client, mark, { answers }) : session(client, { answers, lacks: ['progress', 'prompts', 'codes'] }));

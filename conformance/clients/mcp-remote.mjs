@@ -1,7 +1,7 @@
 // mcp-remote as agent: how programs that know only stdio reach the gateway.
 //
-//   MCP_REMOTE_CONFIG_DIR=FOLDER node mcp-remote.mjs URL [MARK]
-import { answer, crowd, session } from './session.mjs';
+//   MCP_REMOTE_CONFIG_DIR=FOLDER node mcp-remote.mjs URL [MARK | rounds]
+import { answer, crowd, rounds, session } from './session.mjs';
 import { talk } from './stdio.mjs';
 
 const [url, mark] = process.argv.slice(2);
@@ -35,4 +35,4 @@ const client = {
   readResource: (params) => bridge.request('resources/read', params),
   close: () => bridge.close(),
 };
-await (mark ? crowd(client, mark, { answers }) : session(client, { answers }));
+await (mark === 'rounds' ? rounds(client) : mark ? crowd(client, mark, { answers }) : session(client, { answers }));

@@ -1,3 +1,5 @@
+import { createInterface } from 'node:readline';
+
 // What each SDK client does with what it is connected to; the clients differ,
 // the expectations do not. Names are matched by their end, so that the same
 // script runs against a server itself and through the gateway, which puts the
@@ -126,6 +128,26 @@ export async function crowd(client, mark, { answers, rounds = 4 }) {
   ]));
   const asked = Array.from({ length: rounds }, (_, i) => `Do ${mark}-${i}?`).join();
   if (answers.toSorted().join() !== asked) throw new Error(`asked ${answers.join()}, want ${asked}`);
+  await client.close();
+  process.exit(0);
+}
+
+// rounds is a client that stays: for each line on stdin it lists the tools and
+// calls one, and prints a line, "ok   N tools" or "FAIL round: WHY". It ends
+// with stdin.
+export async function rounds(client) {
+  for await (const _ of createInterface({ input: process.stdin })) {
+    try {
+      const names = (await client.listTools()).tools.map((t) => t.name);
+      const name = names.find((n) => n.endsWith('add'));
+      if (!name) throw new Error(`no tool to call among ${names.length}`);
+      const got = (await client.callTool({ name, arguments: { a: 2, b: 40 } })).content?.[0]?.text;
+      if (got !== '42') throw new Error(`${name} answers ${got}`);
+      console.log(`ok   ${names.length} tools`);
+    } catch (err) {
+      console.log(`FAIL round: ${String(err?.message ?? err).replace(/\s+/g, ' ').slice(0, 500)}`);
+    }
+  }
   await client.close();
   process.exit(0);
 }
