@@ -41,6 +41,7 @@ func invalidClient() *oauthError {
 var (
 	errMalformed   = refuse("invalid_request", "the request is malformed")
 	errBusy        = &oauthError{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", description: "try again later", retry: 5}
+	errDocument    = &oauthError{status: http.StatusServiceUnavailable, code: "temporarily_unavailable", description: "what the program publishes about itself, at the address that is its client id, can't be read from here; the operator's log says why", retry: 60}
 	errGrant       = refuse("invalid_grant", "the code or token is invalid, expired, used or revoked")
 	errScope       = refuse("invalid_scope", "a scope is unknown or was not granted")
 	errTarget      = refuse("invalid_target", "the resource is not one of this server, or not the one that was granted")
@@ -73,7 +74,9 @@ func (s *Server) oauthError(ctx context.Context, err error) *oauthError {
 	case errors.Is(err, store.ErrFull), errors.Is(err, store.ErrBroken), errors.Is(err, store.ErrClosed), errors.Is(err, audit.ErrUnavailable):
 		s.Logger.LogAttrs(ctx, slog.LevelError, "sign-in can't be served", slog.Any("err", err))
 		return errBusy
-	case errors.Is(err, client.ErrUnavailable), errors.Is(err, login.ErrUnavailable), ctx.Err() != nil:
+	case errors.Is(err, client.ErrUnavailable):
+		return errDocument
+	case errors.Is(err, login.ErrUnavailable), ctx.Err() != nil:
 		return errBusy
 	case errors.Is(err, login.ErrUnknownPerson):
 		return errGrant
@@ -82,7 +85,8 @@ func (s *Server) oauthError(ctx context.Context, err error) *oauthError {
 			return e
 		}
 	}
-	s.Logger.LogAttrs(ctx, slog.LevelError, "an authorization request failed", slog.Any("err", err))
+	// As text: fosite's errors carry their stack, which a JSON log would print.
+	s.Logger.LogAttrs(ctx, slog.LevelError, "an authorization request failed", slog.String("err", err.Error()))
 	return &oauthError{status: http.StatusInternalServerError, code: "server_error", description: "something went wrong here; the operator's log has it"}
 }
 

@@ -37,6 +37,11 @@ type tokenEntry struct {
 	expires   time.Time
 	scopes    []string
 	principal *identity.Principal
+
+	// What a token check needs stands here, not in the grant: with many live
+	// tokens each step to another place in memory costs as much as the hash.
+	path string       // the grant's
+	used atomic.Int64 // Unix seconds of the last use that was noted
 }
 
 // grantEntry is what the live tokens of one grant stand on.
@@ -90,14 +95,14 @@ func rawHash(s string) (h [sha256.Size]byte, err error) {
 }
 
 // lookup finds the token with this hash that is live now.
-func (x *index) lookup(h [sha256.Size]byte, now time.Time) (p *identity.Principal, g *grantEntry) {
+func (x *index) lookup(h [sha256.Size]byte, now time.Time) (p *identity.Principal, token *tokenEntry) {
 	x.mu.RLock()
 	defer x.mu.RUnlock()
 	t := x.tokens[h]
 	if t == nil || t.principal == nil || !now.Before(t.expires) {
 		return nil, nil
 	}
-	return t.principal, t.grant
+	return t.principal, t
 }
 
 // add makes the access tokens among added valid. With replace the grant's
@@ -125,7 +130,7 @@ func (x *index) add(f facts, g store.Grant, added []store.Token, replace bool) e
 		if err != nil {
 			return err
 		}
-		fresh[h] = &tokenEntry{grant: e, expires: t.Expires, scopes: t.Scopes, principal: e.principal(t.Scopes)}
+		fresh[h] = &tokenEntry{grant: e, path: e.path, expires: t.Expires, scopes: t.Scopes, principal: e.principal(t.Scopes)}
 		heap.Push(&x.due, due{t.Expires, h})
 	}
 	if replace { // only now: the principal of the earlier ones lives on

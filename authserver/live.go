@@ -170,11 +170,13 @@ type touches struct {
 	due map[string]time.Time
 }
 
-func (s *Server) touched(g *grantEntry, now time.Time) {
-	last := g.used.Load()
-	if now.Unix()-last < int64(touchEvery/time.Second) || !g.used.CompareAndSwap(last, now.Unix()) {
+func (s *Server) touched(t *tokenEntry, now time.Time) {
+	last := t.used.Load()
+	if now.Unix()-last < int64(touchEvery/time.Second) || !t.used.CompareAndSwap(last, now.Unix()) {
 		return
 	}
+	g := t.grant
+	g.used.Store(now.Unix())
 	s.touch.mu.Lock()
 	defer s.touch.mu.Unlock()
 	if s.touch.due == nil {

@@ -61,7 +61,7 @@ func (s *Server) showError(w http.ResponseWriter, r *http.Request, status int, w
 		Why:  sentence(why), Next: "Go back to the program and start again. If it happens every time, remove its saved sign-in there, or show this page to whoever runs it.",
 	}
 	if status >= http.StatusInternalServerError {
-		v.Title, v.What = "Not at this moment", "This gateway can't answer sign-ins right now."
+		v.Title, v.What = "Not at this moment", "This gateway can't go on with the sign-in right now."
 		v.Next = "Try again in a minute. If it stays like this, tell the operator of this gateway."
 	}
 	page(w, status, v.HTML())

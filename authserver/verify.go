@@ -54,8 +54,8 @@ func (s *Server) Verify(_ context.Context, r *http.Request) (*identity.Principal
 	var text [maxBearer]byte // on the stack: a token check allocates nothing
 	if n := copy(text[:], token); n == len(token) {
 		now := s.Now()
-		if p, g := s.index.lookup(sha256.Sum256(text[:n]), now); p != nil && covers(g.path, r.URL.Path) {
-			s.touched(g, now)
+		if p, t := s.index.lookup(sha256.Sum256(text[:n]), now); p != nil && covers(t.path, r.URL.Path) {
+			s.touched(t, now)
 			return p, nil
 		}
 	}

@@ -67,6 +67,7 @@ func (r *Registry) document(ctx context.Context, id string) (*store.Client, erro
 	c, err := r.docs.get(ctx, id, r.Now, false, func(ctx context.Context) (*store.Client, time.Duration, error) {
 		body, fresh, err := r.fetches.get(ctx, id, MaxDocument)
 		if err != nil {
+			r.warnUnread(id, err)
 			return nil, 0, err
 		}
 		c, err := r.readDocument(id, body)
@@ -80,6 +81,22 @@ func (r *Registry) document(ctx context.Context, id string) (*store.Client, erro
 	}
 	return nil, fmt.Errorf("document of client %.200q: %w: %w", id, err, ErrUnavailable)
 }
+
+// warnUnread tells the operator that a document can't be had: on a network
+// without a way out it is the first thing that people run into. Anybody can
+// name addresses that don't answer, so it speaks once a while.
+func (r *Registry) warnUnread(id string, err error) {
+	now := r.Now().Unix()
+	last := r.warned.Load()
+	if now-last < int64(warnEvery/time.Second) || !r.warned.CompareAndSwap(last, now) {
+		return
+	}
+	r.Logger.Warn("the document of a client can't be read; where this server has no way out, keep a copy of it and name it under oauth.clientDocuments.pinned, or switch client documents off",
+		"client", fmt.Sprintf("%.200q", id), "error", err)
+}
+
+// warnEvery is how often unreadable documents are spoken of.
+const warnEvery = 10 * time.Second
 
 func (d *Documents) keep(fresh time.Duration) time.Duration {
 	return min(max(fresh, d.MinFresh), d.MaxFresh)

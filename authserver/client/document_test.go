@@ -1,12 +1,14 @@
 package client
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -672,5 +674,26 @@ func TestACertificateIsChecked(t *testing.T) {
 	d := newDesk(t, withDocuments)
 	if _, err := d.Client(t.Context(), srv.URL+"/client.json"); !errors.Is(err, ErrUnavailable) || hits.Load() != 0 {
 		t.Errorf("%v, %d requests", err, hits.Load())
+	}
+}
+
+// Where there is no way out, the operator reads why and what to do; and nobody
+// can fill the log by naming addresses that don't answer.
+func TestTheOperatorHearsOfUnreadableDocumentsOnceAWhile(t *testing.T) {
+	var log bytes.Buffer
+	d, s := newDesk(t, func(r *Registry) { withDocuments(r); r.Logger = slog.New(slog.NewTextHandler(&log, nil)) }), newSite(t)
+	s.set(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(500) })
+	for n := range 20 {
+		if _, err := d.Client(t.Context(), fmt.Sprint(s.url, n)); !errors.Is(err, ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	if got := strings.Count(log.String(), "clientDocuments.pinned"); got != 1 {
+		t.Errorf("%d warnings:\n%s", got, &log)
+	}
+	d.clock.add(warnEvery)
+	_, _ = d.Client(t.Context(), s.url+"again")
+	if got := strings.Count(log.String(), "clientDocuments.pinned"); got != 2 {
+		t.Errorf("%d warnings after %v", got, warnEvery)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -69,6 +70,7 @@ type Registry struct {
 	fetches fetcher // of what strangers name
 	trusted fetcher // of what the operator names
 	docs    cache[*store.Client]
+	warned  atomic.Int64 // Unix seconds of the last warning about an unreadable document
 	keys    cache[*jose.JSONWebKeySet]
 	pins    pins
 	once    sync.Once
