@@ -280,7 +280,7 @@ func (s *Server) endOtherSession(w http.ResponseWriter, r *http.Request, u *stor
 		s.Audit.Note(s.personEvent(eventSignedOut, u, o, s.source(r), ""))
 	}
 	if hash == ses.Hash && gone(err) == nil {
-		http.SetCookie(w, s.cookie(s.cookieName(), "", 0))
+		s.setCookie(w, s.cookieName(), "", 0)
 		s.signedOut(w, r, "You are signed out", "This browser can do nothing here any more. Programs that you allowed stay connected.")
 		return
 	}
@@ -298,6 +298,6 @@ func (s *Server) signOutEverywhere(w http.ResponseWriter, r *http.Request, u *st
 		s.fail(w, r, err)
 		return
 	}
-	http.SetCookie(w, s.cookie(s.cookieName(), "", 0))
+	s.setCookie(w, s.cookieName(), "", 0)
 	s.signedOut(w, r, "Signed out everywhere", "Every browser is signed out and every program is disconnected.")
 }

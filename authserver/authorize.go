@@ -97,6 +97,9 @@ func (s *Server) checkAuthorization(ctx context.Context, query url.Values, base 
 	if a.RedirectURI, err = redirectURI(c, query.Get("redirect_uri")); err != nil {
 		return nil, nil, err
 	}
+	if s.Loopback && client.Loopback(a.RedirectURI) && ownPage(a.RedirectURI) {
+		return nil, nil, refuse("invalid_request", "redirect_uri has the path of one of this gateway's own pages; register another path")
+	}
 	a.RedirectHost = client.RedirectHost(a.RedirectURI)
 	return a, s.checkAsked(ctx, a), nil
 }

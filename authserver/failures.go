@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/ostiary/ostiary/authserver/login"
 )
 
 const (
@@ -23,6 +25,7 @@ type failures struct {
 // add counts one. The records are written by the first failure of a later
 // minute, and by flush.
 func (f *failures) add(s *Server, source string) {
+	source = login.SourceKey(source)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	now := s.Now()

@@ -61,6 +61,19 @@ func checkEnterprise(issuers []EnterpriseIssuer, clients *client.Registry) error
 	return nil
 }
 
+// checkIssuers refuses issuers whose people could not be told apart: a user id
+// is issuer, colon, subject, and a subject may hold colons.
+func checkIssuers(issuers []string) error {
+	for _, a := range issuers {
+		for _, b := range issuers {
+			if strings.HasPrefix(b, a+":") {
+				return fmt.Errorf("issuers %q and %q can't both be trusted: a person of one could have the id of a person of the other", a, b)
+			}
+		}
+	}
+	return nil
+}
+
 // idjagClaims is what an ID-JAG says, with the names exactly as written.
 type idjagClaims struct {
 	issuer, subject, client, id, name string

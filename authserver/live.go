@@ -133,6 +133,9 @@ func (s *Server) recheck(ctx context.Context, hash string) error {
 // disabled, gone. What they do from now on is judged by it, and streams that
 // were opened before end.
 func (s *Server) Changed(userID string) {
+	// In turns: who read first must not have the last word.
+	s.changing.Lock()
+	defer s.changing.Unlock()
 	ctx := context.Background()
 	u, err := s.Store.User(ctx, userID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

@@ -15,6 +15,7 @@ const (
 	// pushedPrefix begins a request_uri of ours (RFC 9126 2.2).
 	pushedPrefix = "urn:ietf:params:oauth:request_uri:"
 	pushedLife   = time.Minute
+	maxPushed    = 8 << 10 // bytes of one that are kept
 	classPushed  = "par"
 )
 
@@ -48,8 +49,17 @@ func (s *Server) servePush(w http.ResponseWriter, r *http.Request) {
 		writeError(w, refused)
 		return
 	}
+	text := form.Encode()
+	if len(text) > maxPushed {
+		writeError(w, &oauthError{status: http.StatusRequestEntityTooLarge, code: "invalid_request", description: "the request is too large to be kept"})
+		return
+	}
+	if wait := s.pushes.take(s.source(r), s.Now(), maxPushes, maxAllPushes); wait > 0 {
+		writeError(w, &oauthError{status: http.StatusTooManyRequests, code: "temporarily_unavailable", description: "too many pushed requests; ask at the authorization endpoint itself", retry: int(wait/time.Second) + 1})
+		return
+	}
 	key := newID()
-	if err := s.Store.Keep(r.Context(), classPushed, key, []byte(form.Encode()), s.Now().Add(pushedLife)); err != nil {
+	if err := s.Store.Keep(r.Context(), classPushed, key, []byte(text), s.Now().Add(pushedLife)); err != nil {
 		writeError(w, s.oauthError(r.Context(), err))
 		return
 	}

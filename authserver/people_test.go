@@ -218,7 +218,9 @@ func (b *browser) signIn(name string) *browser {
 		Hash: hashCookie(value), User: "local:" + name, AuthTime: now, AMR: []string{"pwd"}, Created: now, LastSeen: now,
 		Expires: now.Add(sessionLife), Agent: b.header.Get("User-Agent"), Address: "127.0.0.1",
 	}))
-	b.client.Jar.SetCookies(must(url.Parse(b.h.url)), []*http.Cookie{{Name: b.h.cookieName(), Value: value}})
+	w := httptest.NewRecorder()
+	b.h.setCookie(w, b.h.cookieName(), value, time.Hour)
+	b.client.Jar.SetCookies(must(url.Parse(b.h.url)), w.Result().Cookies())
 	return b
 }
 

@@ -39,7 +39,7 @@ func (s *Server) beginProvider(w http.ResponseWriter, r *http.Request, request s
 		see(w, s.Issuer+"/login", query)
 		return
 	}
-	if wait := s.begins.take(s.source(r), s.Now()); wait > 0 {
+	if wait := s.begins.take(s.source(r), s.Now(), maxBegins, 0); wait > 0 {
 		retryAfter(w, wait)
 		page(w, http.StatusTooManyRequests, pages.Problem{Frame: s.frame(r, nil), Title: "Too many attempts",
 			What: "This gateway has sent you to " + s.OIDC.Place() + " many times just now.",
@@ -69,7 +69,7 @@ func (s *Server) beginProvider(w http.ResponseWriter, r *http.Request, request s
 		s.fail(w, r, err)
 		return
 	}
-	http.SetCookie(w, s.cookie(s.providerCookie(), browser, providerLife))
+	s.setCookie(w, s.providerCookie(), browser, providerLife)
 	see(w, to, nil)
 }
 

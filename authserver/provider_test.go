@@ -196,21 +196,70 @@ func TestBeginningsFromOneSourceAreBounded(t *testing.T) {
 	var b begins
 	now := time.Now()
 	for i := range maxBegins {
-		if b.take("a", now) != 0 {
+		if b.take("a", now, maxBegins, 0) != 0 {
 			t.Fatalf("begin %d is refused", i+1)
 		}
 	}
-	if b.take("a", now) == 0 || b.take("b", now) != 0 {
+	if b.take("a", now, maxBegins, 0) == 0 || b.take("b", now, maxBegins, 0) != 0 {
 		t.Error("the limit is not the source's")
 	}
 	for i := range 2 * maxBeginSources {
-		b.take(string(rune(i)), now)
+		b.take(string(rune(i)), now, maxBegins, 0)
 	}
 	if len(b.count) > maxBeginSources+1 {
 		t.Errorf("%d sources are counted", len(b.count))
 	}
-	if b.take("a", now.Add(beginsEvery)) != 0 {
+	if b.take("a", now.Add(beginsEvery), maxBegins, 0) != 0 {
 		t.Error("refused in the next ten minutes")
+	}
+}
+
+func TestBeginningsOfOneNetworkAndOfAllAreBounded(t *testing.T) {
+	var b begins
+	now := time.Now()
+	if b.take("2001:db8::1", now, 1, 0) != 0 || b.take("2001:db8::ffff:2", now, 1, 0) == 0 {
+		t.Error("one machine has a whole /64 of sources")
+	}
+	b = begins{}
+	for i, source := range []string{"a", "b", "c"} {
+		if wait := b.take(source, now, 9, 2); (wait == 0) != (i < 2) {
+			t.Errorf("source %d of 2 together: wait %v", i+1, wait)
+		}
+	}
+}
+
+// A person of one issuer must never have the id of another's.
+func TestIssuersWhosePeopleCouldBeMixedUpAreRefused(t *testing.T) {
+	if checkIssuers([]string{"https://idp.example", "https://idp.example:8443"}) == nil {
+		t.Error("https://idp.example with subject 8443:bob is https://idp.example:8443 with subject bob")
+	}
+	if err := checkIssuers([]string{"https://idp.example/a", "https://idp.example/b", "https://idp.example"}); err != nil {
+		t.Error(err)
+	}
+}
+
+// Cookies know no ports: what is answered on loopback must not take the
+// person's session along to the agent's port.
+func TestASessionOnLoopbackStaysOnOurPages(t *testing.T) {
+	for uri, own := range map[string]bool{
+		"http://127.0.0.1:9/callback": false, "http://127.0.0.1:9/oauth/callback": false, "http://127.0.0.1:9": false,
+		"http://127.0.0.1:9/consents": false, "http://127.0.0.1:9/consent": true, "http://127.0.0.1:9/consent/x": true,
+		"http://127.0.0.1:9/x/../login": true, "http://127.0.0.1:9/x/%2e%2e/account": true, "http://127.0.0.1:9/oauth/authorize": true,
+	} {
+		if ownPage(uri) != own {
+			t.Errorf("%s: ownPage is %v", uri, !own)
+		}
+	}
+	s := &Server{Config: Config{Loopback: true}}
+	w := httptest.NewRecorder()
+	s.setCookie(w, s.cookieName(), "v", time.Hour)
+	for _, c := range w.Result().Cookies() {
+		if !ownPage("http://127.0.0.1:9" + c.Path) {
+			t.Errorf("the cookie goes to %q", c.Path)
+		}
+	}
+	if len(w.Result().Cookies()) != len(loopbackPaths) {
+		t.Error("a page gets no cookie")
 	}
 }
 

@@ -69,6 +69,9 @@ type Server struct {
 	failures failures
 	begins   begins
 
+	pushes   begins
+	changing sync.Mutex // held while Changed carries a user from the store to the index
+
 	stop context.CancelFunc
 	work sync.WaitGroup
 }
@@ -117,6 +120,16 @@ func New(ctx context.Context, c Config) (*Server, error) {
 			return nil, fmt.Errorf("authserver: %w", err)
 		}
 		s.grants[grantJWTBearer] = s.enterpriseGrant
+	}
+	var issuers []string
+	for _, e := range c.Enterprise {
+		issuers = append(issuers, e.Issuer)
+	}
+	if c.OIDC != nil {
+		issuers = append(issuers, c.OIDC.Issuer)
+	}
+	if err := checkIssuers(issuers); err != nil {
+		return nil, fmt.Errorf("authserver: %w", err)
 	}
 	s.index = newIndex(c.Now)
 	if err := s.fill(ctx); err != nil {

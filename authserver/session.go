@@ -8,7 +8,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"net/url"
+	"path"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/ostiary/ostiary/policy"
@@ -50,6 +53,34 @@ func (s *Server) cookieName() string {
 		return "ostiary"
 	}
 	return "__Host-ostiary"
+}
+
+// loopbackPaths are the pages that read a cookie. Cookies know no ports
+// (RFC 6265 8.5): on loopback one for all paths would travel on to the agent's
+// own port, and hand it the session that it is just being refused.
+var loopbackPaths = []string{"/login", "/consent", "/account", "/logout", "/setup", "/oauth/authorize"}
+
+// ownPage says whether a browser would send our cookies to uri, were it on this
+// host.
+func ownPage(uri string) bool {
+	u, err := url.Parse(uri)
+	if err != nil {
+		return true
+	}
+	at := path.Clean("/" + u.Path)
+	return slices.ContainsFunc(loopbackPaths, func(page string) bool { return at == page || strings.HasPrefix(at, page+"/") })
+}
+
+// setCookie sends one of our cookies; life 0 removes it.
+func (s *Server) setCookie(w http.ResponseWriter, name, value string, life time.Duration) {
+	c := s.cookie(name, value, life)
+	if !s.Loopback {
+		http.SetCookie(w, c)
+		return
+	}
+	for _, c.Path = range loopbackPaths {
+		http.SetCookie(w, c)
+	}
 }
 
 // cookie makes one of our cookies. SameSite=Lax: Strict would lose it on the
@@ -133,13 +164,13 @@ func (s *Server) startSession(w http.ResponseWriter, r *http.Request, u *store.U
 	if c, err := r.Cookie(s.cookieName()); err == nil {
 		s.unlessGone(r.Context(), "the session before can't be deleted", s.Store.DeleteSession(r.Context(), hashCookie(c.Value)))
 	}
-	http.SetCookie(w, s.cookie(s.cookieName(), value, sessionLife))
+	s.setCookie(w, s.cookieName(), value, sessionLife)
 	return nil
 }
 
 // endSession signs this browser out.
 func (s *Server) endSession(w http.ResponseWriter, r *http.Request) error {
-	http.SetCookie(w, s.cookie(s.cookieName(), "", 0))
+	s.setCookie(w, s.cookieName(), "", 0)
 	c, err := r.Cookie(s.cookieName())
 	if err != nil {
 		return nil

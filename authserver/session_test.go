@@ -23,7 +23,7 @@ func (l *records) fail(err error) {
 
 // cookieOf is the session cookie that a browser holds.
 func (b *browser) cookieOf() *http.Cookie {
-	u, _ := url.Parse(b.h.url)
+	u, _ := url.Parse(b.h.url + "/account")
 	for _, c := range b.client.Jar.Cookies(u) {
 		if c.Name == b.h.cookieName() {
 			return c

@@ -62,12 +62,16 @@ func (s *Server) serveSetup(w http.ResponseWriter, r *http.Request) {
 		token = form.Get("token")
 	}
 	expires, good := s.openSetup(token)
+	if !good { // before the store is asked: anybody can come here
+		s.setupOver(w, r)
+		return
+	}
 	fresh, err := s.noUser(r.Context())
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	if !good || !fresh || s.Local == nil {
+	if !fresh || s.Local == nil {
 		s.setupOver(w, r)
 		return
 	}
@@ -106,6 +110,10 @@ func (s *Server) makeFirst(w http.ResponseWriter, r *http.Request, form url.Valu
 	name, err := login.UserName(form.Get("username"))
 	if err != nil {
 		again(http.StatusBadRequest, sentence(err.Error()))
+		return
+	}
+	if name == "local" {
+		again(http.StatusBadRequest, "The name local is kept for a gateway without sign-in. Please choose another.")
 		return
 	}
 	hash, status, problem := s.newPassword(w, r, form.Get("password"), form.Get("again"))

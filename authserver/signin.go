@@ -120,7 +120,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, form url.Values)
 	v := pages.SignIn{Request: form.Get("request"), Username: pages.Text(form.Get("username"), 64)}
 	u, amr, err := s.Local.Check(r.Context(), form.Get("username"), form.Get("password"), form.Get("code"), s.source(r))
 	if errors.Is(err, login.ErrCodeNeeded) {
-		s.askCode(w, r, http.StatusOK, u.Subject, v.Request, "")
+		s.askCode(w, r, http.StatusOK, u.Subject, v.Request, "", s.Now().Add(stepLife))
 		return
 	}
 	if err != nil {
@@ -155,15 +155,15 @@ func (s *Server) signInCode(w http.ResponseWriter, r *http.Request, a *authoriza
 			s.fail(w, r, err)
 			return
 		}
-		s.askCode(w, r, status, st.Name, request, problem)
+		s.askCode(w, r, status, st.Name, request, problem, st.Expires)
 		return
 	}
 	s.enter(w, r, u, amr, request)
 }
 
 // askCode shows the page for the one-time code.
-func (s *Server) askCode(w http.ResponseWriter, r *http.Request, status int, name, request, problem string) {
-	plain, err := json.Marshal(step{name, about(request), s.Now().Add(stepLife)})
+func (s *Server) askCode(w http.ResponseWriter, r *http.Request, status int, name, request, problem string, expires time.Time) {
+	plain, err := json.Marshal(step{name, about(request), expires})
 	if err != nil {
 		s.fail(w, r, err)
 		return
@@ -195,12 +195,26 @@ func (s *Server) signInProblem(w http.ResponseWriter, r *http.Request, err error
 // enter signs a local person in and sends them on.
 func (s *Server) enter(w http.ResponseWriter, r *http.Request, u *store.User, amr []string, request string) {
 	now := s.Now()
-	_, err := s.Store.UpdateUser(r.Context(), u.ID(), func(u *store.User) error {
-		u.LastSignIn = now
+	// Hashing takes a while, in which the operator may have shut them out.
+	_, err := s.Store.UpdateUser(r.Context(), u.ID(), func(found *store.User) error {
+		if found.Disabled || found.Password != u.Password {
+			return login.ErrWrong
+		}
+		found.LastSignIn = now
 		return nil
 	})
 	if err == nil {
 		err = s.startSession(w, r, u, amr, now)
+	}
+	if err == nil { // and once more, with the session where they would find it
+		var last *store.User
+		if last, err = s.Store.User(r.Context(), u.ID()); err == nil && (last.Disabled || last.Password != u.Password) {
+			err = errors.Join(login.ErrWrong, s.Store.DeleteSessions(r.Context(), u.ID()))
+		}
+	}
+	if errors.Is(err, login.ErrWrong) {
+		see(w, "/login", url.Values{"request": {request}})
+		return
 	}
 	if err != nil {
 		s.fail(w, r, err)

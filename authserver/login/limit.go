@@ -103,9 +103,9 @@ func (a *attempts) entry(key string, now time.Time) *attempt {
 	return e
 }
 
-// sourceKey is what an address is counted under: an IPv6 network of 64 bits is
+// SourceKey is what an address is counted under: an IPv6 network of 64 bits is
 // one household, and one attacker.
-func sourceKey(source string) string {
+func SourceKey(source string) string {
 	ip, err := netip.ParseAddr(source)
 	if err != nil {
 		return source

@@ -105,7 +105,7 @@ func (l *Local) judge(ctx context.Context, name, source string, attempt func() (
 		l.accounts.free, l.accounts.cap = accountFree, accountCap
 		l.sources.free, l.sources.cap = sourceFree, sourceCap
 	})
-	now, source := l.now(), sourceKey(source)
+	now, source := l.now(), SourceKey(source)
 	if wait := l.sources.admit(source, now); wait > 0 {
 		return nil, nil, &TooManyError{RetryAfter: max(wait, time.Second)}
 	}

@@ -188,10 +188,14 @@ func userPasswdVerb() verb {
 		name: "user passwd", args: "NAME", short: "set a local account's password",
 		long: "The password is the first line of stdin. The user is signed out everywhere, and so are\n" +
 			"the agents that act for them.\n\n" + userWords,
-		examples: []string{"ostiary user passwd alice --password-stdin < password-file"},
+		examples: []string{
+			"ostiary user passwd alice --password-stdin < password-file",
+			"ostiary user passwd alice --drop-code --password-stdin < password-file",
+		},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
 			load := officeFlags(fs, io)
 			stdin := fs.Bool("password-stdin", false, "read the password from stdin")
+			drop := fs.Bool("drop-code", false, "also end the one-time code: the phone is lost, or was not theirs")
 			format := formatFlag(fs, "text")
 			return func(ctx context.Context, args []string) error {
 				name, err := oneName("user passwd", "NAME", args)
@@ -205,7 +209,7 @@ func userPasswdVerb() verb {
 				if err != nil {
 					return err
 				}
-				w := userWish{Name: name}
+				w := userWish{Name: name, DropCode: *drop}
 				if w.Password, err = readPassword(ctx, io.In); err != nil {
 					return fmt.Errorf("user passwd: %w", err)
 				}

@@ -21,6 +21,7 @@ type userWish struct {
 	Called   *string
 	Groups   *[]string
 	Password string // argon2id, in PHC form: the password itself stays in the verb
+	DropCode bool   // end the one-time code, too
 }
 
 // shownUser is a user as verbs show them: nothing secret.
@@ -109,6 +110,9 @@ func (o *office) setPassword(ctx context.Context, w userWish) (nothing, error) {
 			return fmt.Errorf("%s signs in at %s, and has no password here", w.Name, u.Issuer)
 		}
 		u.Password = w.Password
+		if w.DropCode {
+			u.TOTP, u.TOTPStep = nil, 0
+		}
 		return nil
 	})
 	if err != nil {
