@@ -1,6 +1,7 @@
 package conformance
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/sha256"
@@ -158,6 +159,10 @@ func playAuthorization(args []string) error {
 		*target, *id, url.QueryEscape("http://127.0.0.1:"+*port+"/callback"))
 	c, err := l.Accept()
 	if err != nil {
+		return err
+	}
+	// An answer that comes before its request is none.
+	if _, err := http.ReadRequest(bufio.NewReader(c)); err != nil {
 		return err
 	}
 	fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
