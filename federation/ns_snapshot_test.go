@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/ostiary/ostiary/catalogs"
 )
@@ -198,21 +197,14 @@ func TestRevisionFollowsContentAlone(t *testing.T) {
 }
 
 // 100 upstreams with 100 tools each: one that changes costs its own items and
-// one walk.
+// one walk; BenchmarkRebuild10kTools says how much time that is.
 func TestRebuildIsIncremental(t *testing.T) {
 	n, change := bigNamespace(t)
 	first := n.current.Load()
-	began := time.Now()
 	after := put(t, n, change(1))
-	took := time.Since(began)
 	if len(after.List(Merged, Tool)) != 10_000 {
 		t.Fatalf("%d tools", len(after.List(Merged, Tool)))
 	}
-	const limit = 100 * time.Millisecond
-	if took > limit && !raceEnabled {
-		t.Errorf("rebuild took %v, at most %v", took, limit)
-	}
-	t.Logf("rebuild of 10,000 tools: %v", took)
 	kept := 0
 	for _, i := range after.List(Merged, Tool) {
 		if was, ok := first.Find(Merged, Tool, i.Exposed); ok && was == i {
