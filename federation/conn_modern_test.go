@@ -276,7 +276,7 @@ func TestHangEndsAtTheTimeLimit(t *testing.T) {
 			began := time.Now()
 			_, err := c.do(t.Context(), call)
 			wantKind(t, err, ErrTimeout)
-			if took := time.Since(began); took > time.Second {
+			if took := time.Since(began); took > 10*time.Second {
 				t.Errorf("took %v", took)
 			}
 		})
