@@ -281,6 +281,9 @@ func TestTheSetUpLinkMakesOneUserOnce(t *testing.T) {
 	if users := must(h.Store.Users(t.Context())); len(users) != 0 {
 		t.Fatalf("users %v", users)
 	}
+	if a := b.post("/setup", form("local", password, password)); a.StatusCode != 400 {
+		t.Errorf("the name of the user of --no-auth: %d", a.StatusCode)
+	}
 	if a := b.post("/setup", form("Root", password, password)); a.at() != "/account" || a.StatusCode != 200 || !b.in() {
 		t.Fatalf("made: %d %s\n%s", a.StatusCode, a.at(), a.body)
 	}

@@ -262,3 +262,30 @@ func TestSourceBehindProxies(t *testing.T) {
 		t.Errorf("behind two proxies: %s", got)
 	}
 }
+
+// What is kept for a stranger has bounds: its size, and how often.
+func TestPushedRequestsAreBounded(t *testing.T) {
+	h := newHouse(t)
+	push := func(state string) said {
+		v := must(url.Parse(authorize("loop", loopUsed))).Query()
+		v.Set("state", state)
+		return h.ask("/oauth/par", v)
+	}
+	v := must(url.Parse(authorize("loop", loopUsed))).Query()
+	v.Set("state", "")
+	room := maxPushed - len(v.Encode())
+	if p := push(strings.Repeat("s", room)); p.StatusCode != 201 {
+		t.Errorf("as large as is kept: %d %v", p.StatusCode, p.body)
+	}
+	if p := push(strings.Repeat("s", room+1)); p.StatusCode != 413 {
+		t.Errorf("a byte more: %d", p.StatusCode)
+	}
+	for h.pushes.take("127.0.0.1", h.clock(), maxPushes-1, 0) == 0 {
+	}
+	if p := push("last"); p.StatusCode != 201 {
+		t.Errorf("the last of a source: %d", p.StatusCode)
+	}
+	if p := push("more"); p.StatusCode != 429 || p.Header.Get("Retry-After") == "" {
+		t.Errorf("one more: %d", p.StatusCode)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
@@ -265,5 +266,27 @@ func TestAssetsAreKeptForEverUnderTheNameOfTheirContent(t *testing.T) {
 	}
 	if a := b.get("/assets/ostiary-000000000000.css"); a.StatusCode != 404 {
 		t.Errorf("another name: %d", a.StatusCode)
+	}
+}
+
+// Hashing a password takes a while; who was shut out meanwhile stays out.
+func TestASignInUnderWayEndsWithThePassword(t *testing.T) {
+	for rule, change := range map[string]func(*store.User){
+		"the password changed": func(u *store.User) { u.Password = "another" },
+		"they were disabled":   func(u *store.User) { u.Disabled = true },
+	} {
+		t.Run(rule, func(t *testing.T) {
+			h := newHouse(t)
+			verified := h.person("local:alice")
+			must(h.Store.UpdateUser(t.Context(), verified.ID(), func(u *store.User) error { change(u); return nil }))
+			w := httptest.NewRecorder()
+			h.enter(w, httptest.NewRequest("POST", "/login", nil), &verified, nil, "")
+			if !strings.HasPrefix(w.Header().Get("Location"), "/login") {
+				t.Errorf("sent on to %q", w.Header().Get("Location"))
+			}
+			if all := must(h.Store.Sessions(t.Context(), verified.ID())); len(all) != 0 {
+				t.Errorf("%d sessions", len(all))
+			}
+		})
 	}
 }
