@@ -303,24 +303,6 @@ func (x *exchange) lifecycle() {
 	x.g.Audit.Note(x.record("lifecycle", &req))
 }
 
-// payload is raw as it stands in a record: in clear up to limits.record,
-// above it a digest and the leading bytes.
-func (x *exchange) payload(raw []byte) *audit.Payload {
-	if raw == nil {
-		return nil
-	}
-	sum := sha256.Sum256(raw)
-	p := &audit.Payload{Digest: hex.EncodeToString(sum[:]), Size: len(raw)}
-	if len(raw) <= x.g.Limits.Record {
-		p.Value = raw
-	} else {
-		p.Preview = strings.ToValidUTF8(string(raw[:min(previewBytes, len(raw))]), "")
-	}
-	return p
-}
-
-const previewBytes = 1024
-
 // perform judges t, runs act, and records the outcome. act returns the raw
 // result.
 func (x *exchange) perform(ctx context.Context, t *target, act func(context.Context) ([]byte, *refusal)) ([]byte, *refusal) {
