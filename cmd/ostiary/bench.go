@@ -33,8 +33,8 @@ func benchVerb() verb {
 			"some minutes and some hundred MiB of disk. Compare ratios of one run, never figures of two.\n\n" +
 			"Parts: calls (CPU per call and per list, to the reverse proxy's); scale (a whole list of\n" +
 			"10,000 tools from 100 upstreams per KB served, and a call beside them to one of a single\n" +
-			"tool); neighbours (a healthy upstream alone, and beside one that is killed, one that hangs,\n" +
-			"one that answers garbage and one that flaps, in turns).",
+			"tool); neighbours (a healthy upstream alone, beside four that are well, and beside one that is\n" +
+			"killed, one that hangs, one that answers garbage and one that flaps, in turns).",
 		examples: []string{"ostiary bench", "ostiary bench --part scale", "ostiary bench --cell 500ms --repeat 1", "ostiary bench --format json"},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
 			b := &bench{io: io}

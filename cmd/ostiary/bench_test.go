@@ -69,18 +69,18 @@ func TestBenchListsAllPagesOfALargeCatalog(t *testing.T) {
 	}
 }
 
-func TestBenchCallsTheHealthyUpstreamBesideFourIllOnes(t *testing.T) {
+func TestBenchCallsTheHealthyUpstreamAloneBesideWellOnesAndBesideIllOnes(t *testing.T) {
 	report := runBench(t, "neighbours")
 	n := report.Neighbours
 	if n == nil || len(report.Rows) != 0 {
 		t.Fatalf("%+v", report)
 	}
-	for _, c := range []cellResult{n.Alone, n.Beside} {
+	for _, c := range []cellResult{n.Alone, n.BesideWell, n.Beside} {
 		if c.Operations == 0 || c.P50 <= 0 {
 			t.Errorf("%+v", c)
 		}
 	}
-	if n.Pairs != neighbourPairs || n.P99Ratio <= 0 || n.Bar != neighbourBar || n.Beside.Longest <= 0 {
+	if n.Pairs != neighbourPairs || n.P99Ratio <= 0 || n.P99Alone <= 0 || n.Bar != neighbourBar || n.Beside.Longest <= 0 {
 		t.Errorf("%+v", n)
 	}
 }
