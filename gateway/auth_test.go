@@ -196,28 +196,30 @@ func TestOpenStreamsEndWithTheirPrincipal(t *testing.T) {
 		name string
 		// open makes the stream of alice's.
 		open func(t *testing.T, r *rig, u *upstream, ctx context.Context) *http.Response
+		// farewell: lists changed, as they may have for whoever comes back.
+		farewell bool
 	}{
 		{"the GET stream of a session", func(t *testing.T, r *rig, u *upstream, ctx context.Context) *http.Response {
 			return r.getStream(ctx, "/mcp", r.legacy("/mcp")...)
-		}},
+		}, true},
 		{"an old agent's stream", func(t *testing.T, r *rig, u *upstream, ctx context.Context) *http.Response {
 			return r.getStream(ctx, "/mcp")
-		}},
+		}, false},
 		{"subscriptions/listen", func(t *testing.T, r *rig, u *upstream, ctx context.Context) *http.Response {
 			return do(t, r.talk(wire.Modern, "", "{}").request(ctx, 1, "subscriptions/listen", `"notifications":{"toolsListChanged":true}`))
-		}},
+		}, true},
 		{"a long call of a session", func(t *testing.T, r *rig, u *upstream, ctx context.Context) *http.Response {
 			called := slow(u)
 			resp := do(t, r.talk(wire.Legacy, "2025-11-25", "{}").request(ctx, 1, "tools/call", `"name":"up__echo"`))
 			<-called
 			return resp
-		}},
+		}, false},
 		{"a long modern call", func(t *testing.T, r *rig, u *upstream, ctx context.Context) *http.Response {
 			called := slow(u)
 			resp := do(t, r.talk(wire.Modern, "", "{}").request(ctx, 1, "tools/call", `"name":"up__echo"`))
 			<-called
 			return resp
-		}},
+		}, false},
 		{"a batch", func(t *testing.T, r *rig, u *upstream, ctx context.Context) *http.Response {
 			called := slow(u)
 			k := r.talk(wire.Legacy, "2025-03-26", "{}")
@@ -227,7 +229,7 @@ func TestOpenStreamsEndWithTheirPrincipal(t *testing.T) {
 			resp := do(t, req)
 			<-called
 			return resp
-		}},
+		}, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			v, u := newRevocable(), newUpstream(t, wire.Legacy)
@@ -243,8 +245,12 @@ func TestOpenStreamsEndWithTheirPrincipal(t *testing.T) {
 			}
 			began := time.Now()
 			v.changed("alice", false)
-			if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+			last, err := io.ReadAll(resp.Body)
+			if err != nil {
 				t.Fatalf("the stream goes on: %v", err)
+			}
+			if got := strings.Contains(string(last), "notifications/tools/list_changed"); got != c.farewell {
+				t.Errorf("that tools changed: %v, in %q", got, last)
 			}
 			t.Logf("ended after %v", time.Since(began))
 			if _, err := other.Body.Read(make([]byte, 1)); err != nil {

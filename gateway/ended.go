@@ -6,20 +6,24 @@ import (
 	"net/http"
 )
 
+// errEnded is the cause of contexts that end with a principal.
+var errEnded = errors.New("the principal no longer stands")
+
 // untilEnded is ctx that also ends when ended is closed, as a principal's Ended is
-// once it no longer stands; nil never is. cancel is due in any case.
+// once it no longer stands; nil never is. The cause is then errEnded. cancel is
+// due in any case.
 func untilEnded(ctx context.Context, ended <-chan struct{}) (_ context.Context, cancel context.CancelFunc) {
-	ctx, cancel = context.WithCancel(ctx)
+	ctx, end := context.WithCancelCause(ctx)
 	if ended != nil {
 		go func() {
 			select {
 			case <-ended:
-				cancel()
+				end(errEnded)
 			case <-ctx.Done():
 			}
 		}()
 	}
-	return ctx, cancel
+	return ctx, func() { end(nil) }
 }
 
 // Challenge is implemented by errors of a Verifier that know how the request is

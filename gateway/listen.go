@@ -71,6 +71,7 @@ func (x *exchange) listen(ctx context.Context) {
 			return x.reply.send(wire.AppendNotification(nil, method, params))
 		},
 		send: x.reply.send,
+		part: x.reply.part,
 	})
 	if errors.Is(err, errClosing) {
 		result := append(append([]byte(`{"resultType":"complete","_meta":`), meta...), '}')

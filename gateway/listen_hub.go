@@ -260,10 +260,23 @@ type outlet struct {
 	beat      func() error               // keep-alive; nil = the stream has its own
 	keepAlive time.Duration
 	ended     <-chan struct{} // the stream ended elsewhere; nil = it does not
+	part      func()          // lets changed through for a principal that no longer stands
+}
+
+// farewell tells an agent whose principal no longer stands that its lists
+// changed: groups may be other ones, and whoever comes back lists anew.
+func (o outlet) farewell(wants changes) {
+	o.part()
+	for i, method := range changeMethods {
+		if wants&(1<<i) != 0 && o.changed(method) != nil {
+			return
+		}
+	}
 }
 
 // serve sends l's pending messages to o until ctx or the stream ends (nil), the
-// gateway closes (errClosing) or a send fails. A later serve of the same
+// gateway closes (errClosing) or a send fails. Where ctx ends with its principal,
+// that lists changed is the last word. A later serve of the same
 // listener takes over until it ends; the earlier one then only keeps its stream
 // alive.
 func (h *hub) serve(ctx context.Context, l *listener, o outlet) error {
@@ -279,6 +292,9 @@ func (h *hub) serve(ctx context.Context, l *listener, o outlet) error {
 	for {
 		select {
 		case <-ctx.Done():
+			if errors.Is(context.Cause(ctx), errEnded) {
+				o.farewell(l.wants)
+			}
 			return nil
 		case <-o.ended:
 			return nil

@@ -116,6 +116,15 @@ func (rp *reply) send(message []byte) error {
 	return rp.stream.send(message, false)
 }
 
+// part is that of the stream, if the reply is one.
+func (rp *reply) part() {
+	rp.mu.Lock()
+	defer rp.mu.Unlock()
+	if rp.stream != nil {
+		rp.stream.part()
+	}
+}
+
 // streamed reports whether the reply is an event stream already, so that
 // status and headers of finish can't be sent any more.
 func (rp *reply) streamed() bool {

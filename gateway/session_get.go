@@ -61,6 +61,7 @@ func (s *session) serveGET(w http.ResponseWriter, r *http.Request) {
 		keepAlive: s.home.g.Limits.KeepAlive,
 		ended:     k.done,
 		send:      func(message []byte) error { return st.send(message, false) },
+		part:      st.part,
 	}
 	if !st.get { // the stream of a call: nothing but what belongs to the call
 		s.follow(r.Context(), o)

@@ -119,6 +119,7 @@ func (a *sseAgent) serve(k *sink, hangUp context.CancelFunc) {
 		keepAlive: a.g.Limits.KeepAlive,
 		ended:     k.done,
 		send:      a.send,
+		part:      a.stream.part,
 		changed:   func(method string) error { return a.send(wire.AppendNotification(nil, method, nil)) },
 	})
 	if errors.Is(err, errClosing) {

@@ -34,6 +34,8 @@ type sink struct {
 	w    http.ResponseWriter
 	rc   *http.ResponseController
 	done chan struct{} // closed when the stream ended, or goes on elsewhere
+
+	parting bool // may still say farewell to a principal that no longer stands
 }
 
 // openSink answers r with an event stream.
@@ -48,7 +50,7 @@ func openSink(w http.ResponseWriter, r *http.Request) *sink {
 
 // write sends b and flushes it.
 func (k *sink) write(b []byte) error {
-	if k.ctx.Err() != nil {
+	if k.ctx.Err() != nil && !(k.parting && errors.Is(context.Cause(k.ctx), errEnded)) {
 		return errGone
 	}
 	// Not every ResponseWriter has deadlines; without one, a slow agent is
@@ -134,6 +136,16 @@ func (st *stream) send(message []byte, final bool) error {
 		return nil
 	}
 	return err
+}
+
+// part lets the stream say that lists changed to a principal that no longer
+// stands, before it ends.
+func (st *stream) part() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.sink != nil {
+		st.sink.parting = true
+	}
 }
 
 // end closes the stream without a further event.
