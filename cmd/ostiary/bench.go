@@ -34,7 +34,8 @@ func benchVerb() verb {
 			"Parts: calls (CPU per call and per list, to the reverse proxy's); scale (a whole list of\n" +
 			"10,000 tools from 100 upstreams per KB served, and a call beside them to one of a single\n" +
 			"tool); neighbours (a healthy upstream alone, beside four that are well, and beside one that is\n" +
-			"killed, one that hangs, one that answers garbage and one that flaps, in turns).",
+			"killed, one that hangs, one that answers garbage and one that flaps, in turns); hidden (how\n" +
+			"well a hidden tool can be told from an absent one by time: 0.5 is not at all).",
 		examples: []string{"ostiary bench", "ostiary bench --part scale", "ostiary bench --cell 500ms --repeat 1", "ostiary bench --format json"},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
 			b := &bench{io: io}
@@ -46,17 +47,18 @@ func benchVerb() verb {
 			fs.DurationVar(&b.leadIn, "lead-in", 500*time.Millisecond, "`TIME` of load before it")
 			fs.IntVar(&b.attempts, "attempts", 4, "`N` tries of a cell that others disturb")
 			fs.StringVar(&b.dir, "dir", "", "`DIR` for scratch files, on the disk to measure (default the system's)")
-			fs.StringVar(&b.part, "part", "", "`PART` to run: calls, scale or neighbours (default all)")
+			fs.IntVar(&b.pairs, "pairs", hiddenPairs, "`N` pairs of calls for each row of the hidden part")
+			fs.StringVar(&b.part, "part", "", "`PART` to run: calls, scale, neighbours or hidden (default all)")
 			format := formatFlag(fs, "table")
 			return func(ctx context.Context, args []string) error {
 				if err := noWords("bench", args); err != nil {
 					return err
 				}
-				if b.tools < 1 || b.upstreams < 1 || b.connections < 1 || b.connections > 32 || b.repeat < 1 || b.attempts < 1 || b.window <= 0 || b.leadIn < 0 {
-					return usagef("bench: --tools, --upstreams, --repeat, --attempts and --cell are above 0, --connections 1 to 32")
+				if b.tools < 1 || b.upstreams < 1 || b.connections < 1 || b.connections > 32 || b.repeat < 1 || b.attempts < 1 || b.pairs < 1 || b.window <= 0 || b.leadIn < 0 {
+					return usagef("bench: --tools, --upstreams, --repeat, --attempts, --pairs and --cell are above 0, --connections 1 to 32")
 				}
 				if b.part != "" && !slices.Contains(benchParts, b.part) {
-					return usagef("bench: --part is calls, scale or neighbours")
+					return usagef("bench: --part is calls, scale, neighbours or hidden")
 				}
 				report, err := b.run(ctx)
 				if err != nil {
@@ -75,13 +77,13 @@ func benchVerb() verb {
 type bench struct {
 	io                         stdio
 	tools, connections, repeat int
-	upstreams, attempts        int
+	upstreams, attempts, pairs int
 	window, leadIn             time.Duration
 	dir, part                  string
 }
 
 // benchParts are the words of --part, in the order in which they run.
-var benchParts = []string{"calls", "scale", "neighbours"}
+var benchParts = []string{"calls", "scale", "neighbours", "hidden"}
 
 // benchTarget is one column: a server under test and the agents' era.
 type benchTarget struct {
@@ -118,6 +120,7 @@ type benchReport struct {
 	Rows        []benchRow `json:"rows"`
 
 	Neighbours *neighbourRow `json:"neighbours,omitempty"`
+	Hidden     []hiddenRow   `json:"hidden,omitempty"`
 }
 
 const proxyName = "reverse proxy"
@@ -143,7 +146,7 @@ func (b *bench) run(ctx context.Context) (_ *benchReport, err error) {
 			continue
 		}
 		run := map[string]func(context.Context, string, *benchReport) error{
-			"calls": b.calls, "scale": b.scale, "neighbours": b.neighbours,
+			"calls": b.calls, "scale": b.scale, "neighbours": b.neighbours, "hidden": b.hidden,
 		}[part]
 		own := filepath.Join(dir, part)
 		if err := os.Mkdir(own, 0o700); err != nil {
@@ -193,7 +196,7 @@ func (b *bench) calls(ctx context.Context, dir string, report *benchReport) erro
 
 // startGateway starts the real thing over a catalog of these URLs, by name, and
 // waits until it lists as many tools as all of them have.
-func startGateway(ctx context.Context, dir string, tools int, urls map[string]string) (*child, error) {
+func startGateway(ctx context.Context, dir string, tools int, urls map[string]string, more ...string) (*child, error) {
 	catalogDir := filepath.Join(dir, "catalogs")
 	if err := os.MkdirAll(catalogDir, 0o700); err != nil {
 		return nil, err
@@ -205,8 +208,8 @@ func startGateway(ctx context.Context, dir string, tools int, urls map[string]st
 	if err := os.WriteFile(filepath.Join(catalogDir, "bench.yaml"), entries, 0o600); err != nil {
 		return nil, err
 	}
-	gateway, err := startChild(ctx, serverCPU, "serve", "--no-auth", "--listen", "127.0.0.1:0", "--log-format", "json",
-		"--catalogs", catalogDir, "--data", filepath.Join(dir, "data"))
+	gateway, err := startChild(ctx, serverCPU, append([]string{"serve", "--no-auth", "--listen", "127.0.0.1:0", "--log-format", "json",
+		"--catalogs", catalogDir, "--data", filepath.Join(dir, "data")}, more...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -366,6 +369,11 @@ func (r *benchReport) table(io stdio) error {
 	}
 	if r.Neighbours != nil {
 		if err := r.Neighbours.table(io); err != nil {
+			return err
+		}
+	}
+	if r.Hidden != nil {
+		if err := hiddenTable(r.Hidden, io); err != nil {
 			return err
 		}
 	}

@@ -85,8 +85,37 @@ func TestBenchCallsTheHealthyUpstreamAloneBesideWellOnesAndBesideIllOnes(t *test
 	}
 }
 
+func TestBenchComparesHiddenToolsWithAbsentOnes(t *testing.T) {
+	rows := runBench(t, "hidden", "--pairs", "20").Hidden
+	if len(rows) != 4 {
+		t.Fatalf("%+v", rows)
+	}
+	for _, r := range rows {
+		if r.Pairs != 20 || r.Hidden <= 0 || r.Absent <= 0 || r.AUC <= 0 || r.AUC >= 1 {
+			t.Errorf("%+v", r)
+		}
+	}
+}
+
+func TestAreaUnderCurveIsTheShareOfPairsInWhichTheFirstIsLarger(t *testing.T) {
+	for _, c := range []struct {
+		a, b []float64
+		want float64
+	}{
+		{[]float64{3, 4}, []float64{1, 2}, 1},
+		{[]float64{1, 2}, []float64{3, 4}, 0},
+		{[]float64{1, 4}, []float64{3, 2}, 0.5},
+		{[]float64{1, 1}, []float64{1}, 0.5},
+		{[]float64{2, 3, 1}, []float64{2}, 0.5},
+	} {
+		if got := areaUnderCurve(c.a, c.b); got != c.want {
+			t.Errorf("%v and %v: %v, want %v", c.a, c.b, got, c.want)
+		}
+	}
+}
+
 func TestBenchKnowsItsParts(t *testing.T) {
-	if code, _, errs := ostiary(t, "bench", "--part", "all"); code != exitUsage || !strings.Contains(errs, "calls, scale or neighbours") {
+	if code, _, errs := ostiary(t, "bench", "--part", "all"); code != exitUsage || !strings.Contains(errs, "calls, scale, neighbours or hidden") {
 		t.Errorf("exit %d: %s", code, errs)
 	}
 }

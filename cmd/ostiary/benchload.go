@@ -213,6 +213,12 @@ func (a *benchAgent) open() (err error) {
 			return err
 		}
 	}
+	a.encodeRequest()
+	return nil
+}
+
+// encodeRequest makes the request of every operation.
+func (a *benchAgent) encodeRequest() {
 	meta := ""
 	if a.plan.Modern {
 		meta = `"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"bench","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}}`
@@ -220,7 +226,7 @@ func (a *benchAgent) open() (err error) {
 	if a.plan.List {
 		a.meta = meta
 		a.request = a.encode("tools/list", "", "{"+meta+"}", true)
-		return nil
+		return
 	}
 	if meta != "" {
 		meta += ","
@@ -230,7 +236,6 @@ func (a *benchAgent) open() (err error) {
 	a.request = a.encode("tools/call", a.plan.Tool, params, true)
 	at := bytes.Index(a.request, []byte(marker))
 	a.marker = a.request[at : at+markerWidth]
-	return nil
 }
 
 // encode makes a whole HTTP request.
