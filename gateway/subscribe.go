@@ -134,7 +134,7 @@ func (g *Gateway) changed(c federation.Change) {
 
 // policyLook is how often the decider is asked whether its lists may have
 // changed: after a reload, or because rules read the time.
-const policyLook = 500 * time.Millisecond
+const policyLook = 200 * time.Millisecond
 
 // followPolicy tells listeners when policy may show them other lists.
 func (g *Gateway) followPolicy() {

@@ -25,7 +25,7 @@ const (
 	maxHeaderBytes = 64 << 10
 	idleTimeout    = 2 * time.Minute  // of a kept-alive connection between requests
 	drainGrace     = 30 * time.Second // for calls in flight at shutdown
-	catalogPoll    = time.Second      // how often the files are looked at
+	catalogPoll    = time.Second / 2  // how often the files are looked at
 )
 
 func serveVerb() verb {
