@@ -28,6 +28,7 @@ type User struct {
 	Password   string // argon2id in PHC form; "" = none
 	TOTP       []byte // RFC 6238 secret; nil = not enrolled
 	TOTPStep   int64  // the last time step that was used, so that no code works twice
+	Handle     []byte // WebAuthn user handle: random, nil until the first passkey
 	Disabled   bool
 	Created    time.Time
 	LastSignIn time.Time
@@ -47,15 +48,16 @@ type Client struct {
 	Verified     bool   // Name comes from the operator
 	URI          string // client_uri
 	RedirectURIs []string
-	AuthMethod   string   // token_endpoint_auth_method: "none", "client_secret_basic", "client_secret_post", "private_key_jwt"
-	SecretHash   []byte   // SHA-256 of a random secret
-	Keys         []byte   // JWK Set, JSON
-	KeysURI      string   // jwks_uri
-	GrantTypes   []string // "authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"
-	Scopes       []string // what a client_credentials client may ask for; nil = "mcp"
-	Application  string   // application_type: "native" or "web"
-	Software     string   // software_id
-	Digest       string   // of the security-relevant fields of a document; consents hold it
+	AuthMethod   string    // token_endpoint_auth_method: "none", "client_secret_basic", "client_secret_post", "private_key_jwt"
+	SecretHash   []byte    // SHA-256 of a random secret
+	Keys         []byte    // JWK Set, JSON
+	KeysURI      string    // jwks_uri
+	GrantTypes   []string  // "authorization_code", "refresh_token", "client_credentials", "urn:ietf:params:oauth:grant-type:jwt-bearer"
+	Scopes       []string  // what a client_credentials client may ask for; nil = "mcp"
+	Application  string    // application_type: "native" or "web"
+	Software     string    // software_id
+	Digest       string    // of the security-relevant fields of a document; consents hold it
+	Fetched      time.Time // when the document was last read
 	Created      time.Time
 	LastUsed     time.Time
 	Expires      time.Time // zero = never; of an unused registration

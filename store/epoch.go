@@ -20,7 +20,7 @@ const (
 	epochFile = "epoch"
 	slotSize  = 512 // one sector: a torn write spoils one slot
 	// layout counts the forms of a database; it stands in the meta record.
-	layout = 2
+	layout = 3
 )
 
 // meta is the record about the database itself. A database without one is of
@@ -40,7 +40,7 @@ func readMetaRecord(t *txn) (m meta, err error) {
 	if err != nil {
 		return m, damaged(err)
 	} else if text == nil {
-		return meta{Layout: layout}, nil
+		return meta{Layout: 1}, nil // made just now: it may lack buckets of any later layout
 	}
 	if err := json.Unmarshal(text, &m); err != nil {
 		return m, damaged(fmt.Errorf("its meta record: %w", err))

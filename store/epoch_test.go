@@ -203,7 +203,7 @@ func TestDatabaseOfANewerLayoutIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	s := open(t, dir, Options{})
 	err := s.do(t.Context(), func(t *txn) error {
-		return t.put(bucketMeta, metaName, t.ring.seal(bucketMeta, metaName, []byte(`{"Layout":3,"Epoch":9}`)))
+		return t.put(bucketMeta, metaName, t.ring.seal(bucketMeta, metaName, []byte(`{"Layout":4,"Epoch":9}`)))
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -172,6 +172,28 @@ func TestMovedAndChangedRecordsAreFoundAtOpen(t *testing.T) {
 	}
 }
 
+// A whole file of somebody else's is not called damaged, which would send people
+// to a backup.
+func TestAnotherProgramsFileIsCalledThat(t *testing.T) {
+	dir := t.TempDir()
+	db, err := bbolt.Open(filepath.Join(dir, databaseFile), 0o600, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		_, err := tx.CreateBucket([]byte("theirs"))
+		return err
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(dir, Options{MasterKey: make([]byte, keySize)})
+	if !errors.Is(err, ErrForeign) || !errors.Is(err, ErrDamaged) || strings.Contains(err.Error(), "damaged") || strings.Contains(err.Error(), "restore") ||
+		!strings.Contains(err.Error(), "another program") || !strings.Contains(err.Error(), databaseFile) || !strings.Contains(err.Error(), "--data") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestMovedRecordIsFoundOnRead(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir(), Options{})

@@ -27,6 +27,7 @@ const (
 	nameKeys   class = 3 // keys of the database; never rotated, or nothing would be found again
 )
 
+// classes are those of which there is always a key; days.go has another one.
 var classes = [...]class{recordKeys, tokenKeys, nameKeys}
 
 const (
@@ -65,7 +66,7 @@ type keyset struct {
 
 // keyring is immutable: a rotation makes a new one and swaps the pointer.
 type keyring struct {
-	sets [len(classes) + 1]keyset // by class
+	sets [dayKeys + 1]keyset // by class
 }
 
 func (r *keyring) set(c class) *keyset { return &r.sets[c] }
@@ -86,7 +87,7 @@ func (r *keyring) with(c class, k *dataKey) *keyring {
 func (s *Store) addKey(tx *bbolt.Tx, c class, id uint32) (*dataKey, error) {
 	raw := make([]byte, keySize)
 	rand.Read(raw)
-	name := binary.BigEndian.AppendUint32([]byte{byte(c)}, id)
+	name := keyName(c, id)
 	created := s.now()
 	value := binary.BigEndian.AppendUint64([]byte{layoutVersion}, uint64(created.Unix()))
 	value = s.master.Seal(value, nil, raw, keyAAD(name, value))

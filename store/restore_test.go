@@ -145,7 +145,7 @@ func TestRestoreTakesNothingThatDoesNotOpen(t *testing.T) {
 		"no database":               {backup: strings.NewReader(strings.Repeat("hello ", 9999)), want: ErrDamaged},
 		"truncated":                 {backup: bytes.NewReader(backup[:len(backup)-4096]), want: ErrDamaged},
 		"changed":                   {backup: bytes.NewReader(changed), want: ErrDamaged},
-		"another program's":         {backup: bytes.NewReader(readFile(t, foreign)), want: ErrDamaged},
+		"another program's":         {backup: bytes.NewReader(readFile(t, foreign)), want: ErrForeign},
 		"another installation's":    {backup: bytes.NewReader(readFile(t, filled(t, Options{}), databaseFile)), want: ErrMasterKey},
 		"under another key":         {backup: bytes.NewReader(backup), o: Options{MasterKey: make([]byte, keySize)}, want: ErrMasterKey},
 		"unreadable":                {backup: io.MultiReader(bytes.NewReader(backup), &failingReader{broken}), want: broken},

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -36,6 +37,9 @@ var (
 	ErrLocked = errors.New("the data directory belongs to another running server")
 	// ErrDamaged: the database isn't what was written. Nothing was served from it.
 	ErrDamaged = errors.New("the database is damaged")
+	// ErrForeign: the file is a whole database, and none of this program's. It is
+	// an ErrDamaged too, for those who only ask whether it can be used.
+	ErrForeign error = foreign{}
 	// ErrNewer: a newer version of this program wrote the database.
 	ErrNewer = errors.New("the database was written by a newer version")
 	// ErrMasterKey: the master key is missing, malformed or not the one that
@@ -57,7 +61,8 @@ type Store struct {
 	fail   func(point string) error
 	master aead
 	keys   atomic.Pointer[keyring]
-	rotate sync.Mutex // one rotation at a time
+	rotate sync.Mutex // one change of the keys at a time
+	days   days
 
 	gate   sync.RWMutex // held shared while a verb is handed over
 	closed bool
@@ -69,6 +74,7 @@ type Store struct {
 	moved   atomic.Bool // something was written since the epoch was last raised
 	epoch   *epoch      // from here on: of the writer alone
 	counter uint64      // the epoch in the database
+	older   bool        // the database was made before this layout
 	reserve reserve
 }
 
@@ -146,7 +152,7 @@ func (s *Store) begin(dir string) error {
 		// without its file. And what a torn write left is whole again.
 		err = s.epoch.write(s.counter)
 	}
-	if err == nil && s.counter == 0 {
+	if err == nil && s.older {
 		err = s.db.Update(s.addBuckets)
 	}
 	if err != nil {
@@ -245,6 +251,9 @@ func (s *Store) addBuckets(tx *bbolt.Tx) error {
 // verify loads the keyring, runs bbolt's own check and opens every value.
 func (s *Store) verify() error {
 	return s.db.View(func(tx *bbolt.Tx) error {
+		if !slices.ContainsFunc(buckets[:], func(b string) bool { return tx.Bucket([]byte(b)) != nil }) {
+			return ErrForeign
+		}
 		if err := hasBuckets(tx, buckets[:]); err != nil {
 			return damaged(err)
 		}
@@ -267,10 +276,16 @@ func (s *Store) verify() error {
 			return err
 		}
 		s.counter = m.Epoch
-		if m.Layout == layout {
-			if err := hasBuckets(tx, laterBuckets[:]); err != nil {
-				return damaged(err)
-			}
+		s.older = m.Layout < layout
+		var wanted []string
+		switch m.Layout {
+		case layout:
+			wanted = laterBuckets[:]
+		case layout - 1:
+			wanted = laterBuckets[:len(laterBuckets)-1]
+		}
+		if err := hasBuckets(tx, wanted); err != nil {
+			return damaged(err)
 		}
 		for _, b := range sealedBuckets {
 			bucket := tx.Bucket([]byte(b))
@@ -292,7 +307,7 @@ func (s *Store) verify() error {
 func hasBuckets(tx *bbolt.Tx, names []string) error {
 	for _, b := range names {
 		if tx.Bucket([]byte(b)) == nil {
-			return fmt.Errorf("has no bucket %q: not a database of this program", b)
+			return fmt.Errorf("it has no bucket %q", b)
 		}
 	}
 	return nil
@@ -357,9 +372,18 @@ func (s *Store) view(ctx context.Context, fn func(tx *bbolt.Tx) error) error {
 
 func damaged(err error) error { return fmt.Errorf("%w: %w", ErrDamaged, err) }
 
+// foreign is ErrForeign.
+type foreign struct{}
+
+func (foreign) Error() string        { return "this database was made by another program" }
+func (foreign) Is(target error) bool { return target == ErrDamaged }
+
 // mendable says of a damaged database where it is and what to do about it.
 func mendable(path string, err error) error {
-	if !errors.Is(err, ErrDamaged) {
+	switch {
+	case errors.Is(err, ErrForeign):
+		return fmt.Errorf("%s: %w; name another directory (--data), or a file that `ostiary backup` made", path, err)
+	case !errors.Is(err, ErrDamaged):
 		return err
 	}
 	return fmt.Errorf("%s: %w; restore a backup with `ostiary restore`", path, err)

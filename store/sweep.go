@@ -78,6 +78,7 @@ var swept = map[byte]interface {
 }{
 	users.tag: &users, clients.tag: &clients, consents.tag: &consents, sessions.tag: &sessions,
 	grants.tag: &grants, codes.tag: &codes, tokens.tag: &tokens, keeps.tag: &keeps,
+	passkeys.tag: &passkeys,
 }
 
 // sweepTables removes up to sweepBatch records whose end has come: sessions,

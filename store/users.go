@@ -36,8 +36,8 @@ func (s *Store) UpdateUser(ctx context.Context, id string, fn func(*User) error)
 	return u, wrap(err, "update user %q", id)
 }
 
-// DeleteUser removes the user id with all sessions and consents, and revokes
-// every grant. ErrNotFound when there is neither a record nor anything else.
+// DeleteUser removes the user id with all sessions, passkeys and consents, and
+// revokes every grant. ErrNotFound when there is neither a record nor anything else.
 func (s *Store) DeleteUser(ctx context.Context, id string) error {
 	err := s.doFreeing(ctx, func(t *txn) error {
 		found, err := users.delete(t, id)
@@ -45,6 +45,10 @@ func (s *Store) DeleteUser(ctx context.Context, id string) error {
 			return err
 		}
 		ended, err := s.endSessions(t, id)
+		if err != nil {
+			return err
+		}
+		keys, err := s.endPasskeys(t, id)
 		if err != nil {
 			return err
 		}
@@ -56,7 +60,7 @@ func (s *Store) DeleteUser(ctx context.Context, id string) error {
 		if err != nil {
 			return err
 		}
-		if !found && ended+stood+len(ids) == 0 {
+		if !found && ended+keys+stood+len(ids) == 0 {
 			return ErrNotFound
 		}
 		return nil

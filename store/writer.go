@@ -34,16 +34,17 @@ const (
 	bucketDue      = "due"   // index of the tables by end
 	bucketLinks    = "links" // index of the tables by parent
 	bucketMeta     = "meta"  // one record, about the database itself
+	bucketPasskeys = "passkeys"
 )
 
 var (
 	buckets = [...]string{bucketKeys, bucketOnce, bucketExpiry, bucketSnapshots}
-	// laterBuckets came with layout 2; they are made when a database of
-	// layout 1 is opened.
+	// laterBuckets came with layout 2, the last one with layout 3; they are made
+	// when a database of an older layout is opened.
 	laterBuckets = [...]string{bucketUsers, bucketClients, bucketConsents, bucketSessions,
-		bucketGrants, bucketCodes, bucketTokens, bucketKept, bucketDue, bucketLinks, bucketMeta}
+		bucketGrants, bucketCodes, bucketTokens, bucketKept, bucketDue, bucketLinks, bucketMeta, bucketPasskeys}
 	sealedBuckets = [...]string{bucketOnce, bucketSnapshots, bucketUsers, bucketClients, bucketConsents,
-		bucketSessions, bucketGrants, bucketCodes, bucketTokens, bucketKept, bucketMeta}
+		bucketSessions, bucketGrants, bucketCodes, bucketTokens, bucketKept, bucketMeta, bucketPasskeys}
 )
 
 // verb is one atomic change, waiting for the writer.

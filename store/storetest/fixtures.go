@@ -58,7 +58,7 @@ func race(t *testing.T, n int, loser error, fn func(i int) error) (won int) {
 // user is alice or bob.
 func user(p *Place, name string) store.User {
 	return store.User{Issuer: "local", Subject: name, Name: "The " + name, Groups: []string{"staff", "ops"},
-		Password: "$argon2id$…", TOTP: []byte{0, 1, 255}, TOTPStep: 7, Created: p.Now(), LastSignIn: p.Now().Add(1),
+		Password: "$argon2id$…", TOTP: []byte{0, 1, 255}, TOTPStep: 7, Handle: []byte{7, 0, 9}, Created: p.Now(), LastSignIn: p.Now().Add(1),
 		ProviderRefresh: "r", Vouched: p.Now().Add(2)}
 }
 

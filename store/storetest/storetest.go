@@ -38,6 +38,13 @@ type Backend interface {
 	PutClient(ctx context.Context, c store.Client) error
 	DeleteClient(ctx context.Context, id string) error
 
+	CreatePasskey(ctx context.Context, k store.Passkey) error
+	Passkey(ctx context.Context, id string) (*store.Passkey, error)
+	Passkeys(ctx context.Context, user string) ([]store.Passkey, error)
+	UpdatePasskey(ctx context.Context, id string, fn func(*store.Passkey) error) (*store.Passkey, error)
+	DeletePasskey(ctx context.Context, id string) error
+	DeletePasskeys(ctx context.Context, user string) error
+
 	PutConsent(ctx context.Context, c store.Consent) error
 	Consents(ctx context.Context, user string) ([]store.Consent, error)
 	DeleteConsent(ctx context.Context, id string) error
@@ -97,7 +104,7 @@ type Place struct {
 
 // Run runs the contract, each chapter in a new place.
 func Run(t *testing.T, open func(t *testing.T) *Place) {
-	for _, chapters := range []map[string]func(*testing.T, *Place){onceChapters, tokenChapters, endChapters, accountChapters, grantChapters, raceChapters} {
+	for _, chapters := range []map[string]func(*testing.T, *Place){onceChapters, tokenChapters, endChapters, accountChapters, passkeyChapters, grantChapters, raceChapters} {
 		for name, chapter := range maps.All(chapters) {
 			t.Run(name, func(t *testing.T) { t.Parallel(); chapter(t, open(t)) })
 		}
