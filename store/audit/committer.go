@@ -28,7 +28,6 @@ type tail struct {
 	bare   bool     // the file holds only its header, or nothing yet
 	seq    uint64   // last durable
 	last   hash     // of the last durable line
-	open   map[string]struct{}
 	mine   []*entry // notes that wait for the next write: retained ones, and the log's own
 	buf    []byte
 }
@@ -119,6 +118,7 @@ func (l *Log) commit(entries []*entry, probe bool) error {
 			return err
 		}
 		l.settle(entries[:n])
+		l.stood(l.file == nil) // only now: what is open is known
 		entries, probe = entries[n:], false
 	}
 	return nil
@@ -197,7 +197,7 @@ func (l *Log) begin(t *tail) error {
 	if t.number > 0 {
 		h.Prev = hex.EncodeToString(t.last[:])
 		h.After = &position{Segment: t.number, Size: t.size}
-		h.Open = slices.Sorted(maps.Keys(t.open))
+		h.Open = slices.Sorted(maps.Keys(l.open))
 	}
 	line, err := json.Marshal(h)
 	if err != nil {
@@ -249,16 +249,21 @@ func (l *Log) flush(f *os.File, b []byte, fresh bool) error {
 // doesn't count: the log closes it.
 func (l *Log) settle(entries []*entry) {
 	notes, reported := 0, 0
+	l.mu.Lock()
+	for _, e := range entries {
+		switch {
+		case e.seq == 0:
+		case e.opens:
+			l.open[e.decision] = e.seq
+		case e.kind == outcomeKind:
+			delete(l.open, e.decision)
+		}
+	}
+	l.mu.Unlock()
 	for _, e := range entries {
 		if e.seq == 0 {
 			free(e)
 			continue // withdrawn in time
-		}
-		switch {
-		case e.opens:
-			l.open[e.decision] = struct{}{}
-		case e.kind == outcomeKind:
-			delete(l.open, e.decision)
 		}
 		if e.note && !e.own {
 			notes++

@@ -146,7 +146,7 @@ func logOf(t *testing.T, records int, o Options) (dir string) {
 	return dir
 }
 
-func edit(t *testing.T, path string, change func([]byte) []byte) {
+func edit(t testing.TB, path string, change func([]byte) []byte) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"strconv"
 	"time"
@@ -43,7 +44,8 @@ func appendBody(b []byte, r *Record) []byte {
 		b = strconv.AppendInt(b, m.Upstream, 10)
 		b = append(b, '}')
 	}
-	return appendMember(b, `,"detail":`, r.Detail)
+	b = appendMember(b, `,"detail":`, r.Detail)
+	return appendFailures(b, r.Failures)
 }
 
 // appendWho appends user, client, grant, agent and source.
@@ -136,11 +138,15 @@ func appendWhat(b []byte, r *Record) []byte {
 	}
 	b = appendPayload(b, `,"arguments":`, r.Arguments)
 	b = appendPayload(b, `,"responses":`, r.Responses)
+	b = appendInput(b, r.Input)
 	if d := r.Decision; d != nil {
 		b = append(b, `,"decision":{"allow":`...)
 		b = strconv.AppendBool(b, d.Allow)
 		if d.Hidden {
 			b = append(b, `,"hidden":true`...)
+		}
+		if d.Denied {
+			b = append(b, `,"denied":true`...)
 		}
 		if len(d.Reasons) > 0 {
 			b = append(b, `,"reasons":`...)
@@ -181,7 +187,38 @@ func appendWhat(b []byte, r *Record) []byte {
 		b[at] = '{'
 		b = append(b, '}')
 	}
+	if len(r.Withheld) > 0 {
+		b = append(b, `,"withheld":`...)
+		b = appendStrings(b, r.Withheld)
+	}
+	if s := r.Sealed; s != nil {
+		b = append(b, `,"sealed":{"day":`...)
+		b = appendString(b, s.Day)
+		b = append(b, `,"data":"`...)
+		b = base64.StdEncoding.AppendEncode(b, s.Data)
+		b = append(b, `"}`...)
+	}
 	return b
+}
+
+func appendFailures(b []byte, f *Failures) []byte {
+	if f == nil {
+		return b
+	}
+	b = append(b, `,"failures":{"count":`...)
+	b = strconv.AppendInt(b, int64(f.Count), 10)
+	b = appendTime(append(b, `,"first":`...), f.First)
+	b = appendTime(append(b, `,"last":`...), f.Last)
+	b = append(b, `,"kinds":[`...)
+	for i, k := range f.Kinds {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendString(append(b, `{"kind":`...), k.Kind)
+		b = strconv.AppendInt(append(b, `,"count":`...), int64(k.Count), 10)
+		b = append(b, '}')
+	}
+	return append(b, "]}"...)
 }
 
 func appendPayload(b []byte, name string, p *Payload) []byte {
@@ -195,11 +232,21 @@ func appendPayload(b []byte, name string, p *Payload) []byte {
 		b = appendRaw(b, p.Value)
 		b = append(b, ',')
 	}
-	b = append(b, `"sha256":`...)
-	b = appendString(b, p.Digest)
-	b = append(b, `,"size":`...)
+	if p.Digest != "" {
+		b = append(b, `"sha256":`...)
+		b = append(appendString(b, p.Digest), ',')
+	}
+	if p.Keyed != "" {
+		b = append(b, `"hmac_sha256":`...)
+		b = append(appendString(b, p.Keyed), ',')
+	}
+	b = append(b, `"size":`...)
 	b = strconv.AppendInt(b, int64(p.Size), 10)
 	b = appendMember(b, `,"preview":`, p.Preview)
+	if p.Redacted != 0 {
+		b = append(b, `,"redacted":`...)
+		b = strconv.AppendInt(b, int64(p.Redacted), 10)
+	}
 	return append(b, '}')
 }
 

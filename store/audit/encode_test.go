@@ -43,6 +43,9 @@ func sample() *Record {
 // fill sets every field that r reaches, so that one forgotten by the encoder,
 // now or when a field is added, shows.
 func fill(v reflect.Value, n *int) {
+	if !v.CanInterface() { // not exported, and so no part of a line
+		return
+	}
 	*n++
 	switch v.Interface().(type) {
 	case json.RawMessage:

@@ -61,7 +61,9 @@ func (l *Log) entry(r *Record) *entry {
 		r.Time = l.Now()
 	}
 	buf := bodies.Get().(*[]byte)
-	*buf = appendBody((*buf)[:0], r)
+	v := l.veiled(r)
+	*buf = appendBody((*buf)[:0], &v.r)
+	v.free()
 	return &entry{
 		body: *buf, buf: buf, kind: kindOf(r.Kind), decision: r.DecisionID,
 		opens: awaitsOutcome(r),

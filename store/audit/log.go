@@ -21,7 +21,23 @@ type Options struct {
 	Notes       int           // notes queued at most; default 65536
 	Now         func() time.Time
 	Logger      *slog.Logger
-	Fail        func(point string) error // failpoints: create, write, write.short, sync, reserve
+
+	Redact *Redactor              // nil: everything stands in clear
+	Vault  Vault                  // for what is taken from a line and rules read; nil: it is not kept
+	Reads  func(leaf string) bool // which leaves of the input document rules read; nil: none
+
+	Fail func(point string) error // failpoints: create, write, write.short, sync, reserve, checkpoint, outside, retain.record, retain.remove
+
+	// Signer signs checkpoints; nil: there are none, and no retention.
+	Signer          *Signer
+	CheckpointEvery time.Duration // at most, while records are written; default and limit 1 min
+	Outside         []Outside     // where checkpoints are copied to
+	Retention       Retention
+
+	// Removed, unless nil, is told at the start and after each removal that no
+	// record older than through is left: keys of such days can be destroyed.
+	// It is called by one goroutine at a time.
+	Removed func(through time.Time)
 }
 
 const (
@@ -60,6 +76,18 @@ type Log struct {
 	low     bool          // the reserve is in use
 	closing bool
 
+	stands   stand             // the durable end
+	ends     []stand           // of sealed segments that are not signed yet
+	unsigned error             // nil, or why checkpoints can't be kept
+	open     map[string]uint64 // decisions without outcome; 0: from before this start. Written by the committer alone
+
+	sign        chan struct{}
+	quitSigning chan struct{}
+	signing     sync.WaitGroup
+	notary      *notary // nil without a Signer
+
+	unsealed atomic.Bool // sealing fails, and that was said
+
 	wake    chan struct{}
 	quit    chan struct{}
 	work    sync.WaitGroup
@@ -77,6 +105,10 @@ func Open(dir string, o Options) (*Log, error) {
 	l := &Log{
 		Options: o, dir: filepath.Join(dir, folder), start: time.Now(),
 		done: make(chan struct{}), wake: make(chan struct{}, 1), quit: make(chan struct{}),
+		sign: make(chan struct{}, 1), quitSigning: make(chan struct{}),
+	}
+	if l.Signer == nil && (l.Retention != (Retention{}) || len(l.Outside) > 0) {
+		return nil, errors.New("open audit log: retention and copies of checkpoints need a signer")
 	}
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make audit directory: %w", err)
@@ -90,6 +122,12 @@ func Open(dir string, o Options) (*Log, error) {
 		return nil, fmt.Errorf("open audit log: %w", err)
 	}
 	l.work.Go(l.committer)
+	if l.notary != nil {
+		l.signing.Go(l.notary.run)
+		for _, c := range l.notary.copies {
+			go c.run()
+		}
+	}
 	return l, nil
 }
 
@@ -105,6 +143,9 @@ func defaults(o *Options) {
 	}
 	if o.Notes <= 0 {
 		o.Notes = defaultNotes
+	}
+	if o.CheckpointEvery <= 0 || o.CheckpointEvery > MaxCheckpointEvery {
+		o.CheckpointEvery = MaxCheckpointEvery
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -261,6 +302,11 @@ func (l *Log) Close() error {
 	l.mu.Unlock()
 	close(l.quit)
 	l.work.Wait()
+	if l.notary != nil {
+		close(l.quitSigning)
+		l.signing.Wait()
+		closeCopiers(l.notary.copies)
+	}
 	var err error
 	if left := l.notes + l.lost; left > 0 {
 		err = fmt.Errorf("close audit log: %d records were not written", left)

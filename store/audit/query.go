@@ -48,8 +48,12 @@ func word(allow bool) string {
 // Query yields the records that f selects, in order. Errors are those of Read.
 func Query(dir string, f Filter) iter.Seq2[*Record, error] {
 	text := bytes.ToLower([]byte(f.Text))
+	kind := appendString([]byte(`"kind":`), f.Kind)
 	return func(yield func(*Record, error) bool) {
 		for line, err := range readLines(dir) {
+			if err == nil && f.Kind != "" && !bytes.Contains(line.text, kind) {
+				continue // reading a line as JSON is what a query costs
+			}
 			if err == nil && len(text) > 0 && !bytes.Contains(bytes.ToLower(line.text), text) {
 				continue
 			}

@@ -67,7 +67,9 @@ func readLines(dir string) iter.Seq2[place, error] {
 // to go on with the next.
 func (s segment) records(yield func(place, error) bool) bool {
 	f, err := os.Open(s.path)
-	if err != nil {
+	if errors.Is(err, os.ErrNotExist) && firstNumber(filepath.Dir(filepath.Dir(s.path))) > s.number {
+		return true // removed by retention meanwhile
+	} else if err != nil {
 		return yield(place{}, fmt.Errorf("read audit log: %w", err))
 	}
 	defer f.Close()

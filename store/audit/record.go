@@ -39,9 +39,15 @@ type Record struct {
 
 	Arguments *Payload         `json:"arguments,omitempty"`
 	Responses *Payload         `json:"responses,omitempty"`
+	Input     *Input           `json:"input,omitempty"` // the rest of what policy was asked
 	Decision  *policy.Decision `json:"decision,omitempty"`
 	Shown     *Shown           `json:"shown,omitempty"` // of a list
 	Revisions Revisions        `json:"revisions,omitzero"`
+
+	// What the line doesn't show as policy saw it: the leaves of the input
+	// document, sorted, and those of them that rules read, sealed. Given by the log.
+	Withheld []string `json:"withheld,omitempty"`
+	Sealed   *Sealed  `json:"sealed,omitempty"`
 
 	Outcome string   `json:"outcome,omitempty"` // "ok", "tool_error", "error", "denied", "not_found", "unavailable", "timeout", "unknown", "cancelled", "input_required", "not_executed"
 	Code    int64    `json:"code,omitempty"`    // JSON-RPC code answered
@@ -50,6 +56,12 @@ type Record struct {
 	Metrics *Metrics `json:"metrics,omitempty"`
 	Detail  string   `json:"detail,omitempty"` // for the operator; never a secret
 
+	Failures *Failures `json:"failures,omitempty"` // of a summary
+
+	// Saw is the target that policy saw, where Target was shortened. It is not
+	// part of the line.
+	Saw *policy.Target `json:"-"`
+
 	// Line is the line that the record was read from, byte for byte what the
 	// chain proves; nil for one that was not read. It can be shown anywhere:
 	// what could drive a terminal stands escaped in it.
@@ -57,12 +69,18 @@ type Record struct {
 }
 
 // Payload is a JSON value in a record: in clear up to a limit, above it a
-// digest and a preview of its leading bytes.
+// digest and a preview of its leading bytes. Of what a line shows redacted the
+// digest is keyed: a plain one would tell a short secret to whoever tries all.
 type Payload struct {
-	Value   json.RawMessage `json:"value,omitempty"`
-	Digest  string          `json:"sha256"` // of the bytes as sent, hex
-	Size    int             `json:"size"`   // bytes
-	Preview string          `json:"preview,omitempty"`
+	Value    json.RawMessage `json:"value,omitempty"`
+	Digest   string          `json:"sha256,omitempty"`      // of the bytes as sent, hex
+	Keyed    string          `json:"hmac_sha256,omitempty"` // instead of Digest (Redactor.Keyed)
+	Size     int             `json:"size"`                  // bytes as sent
+	Preview  string          `json:"preview,omitempty"`
+	Redacted int             `json:"redacted,omitempty"` // values replaced, at least, in what is shown
+
+	sent, saw []byte // whole: what Value or Preview shows, and what policy saw
+	limit     int    // bytes of Value
 }
 
 // Shown says what a list showed.

@@ -18,7 +18,7 @@ import (
 
 // recover finds the end of the log, repairs it and writes down what it did.
 func (l *Log) recover() error {
-	l.open = map[string]struct{}{}
+	l.open = map[string]uint64{}
 	all, err := numbers(l.dir)
 	if err != nil {
 		return err
@@ -48,6 +48,12 @@ func (l *Log) recover() error {
 	if err := l.makeReserve(); err != nil {
 		l.setLow(true)
 	}
+	if l.Signer != nil {
+		if err := l.openNotary(); err != nil {
+			return err
+		}
+	}
+	l.stands = stand{l.seq, l.last, l.number}
 	return l.commit(l.takeMine(), false)
 }
 
@@ -82,7 +88,7 @@ func (l *Log) resume(s segment) error {
 		f.Close()
 		return err
 	}
-	t.used, t.open, t.file = l.used, l.open, f
+	t.used, t.file = l.used, f
 	excess := info.Size() - t.size
 	switch {
 	case bad > 0:
@@ -104,14 +110,14 @@ func (l *Log) resume(s segment) error {
 
 // scan reads a segment and returns the log's tail as it stands in it: behind
 // the last line that is valid. bad counts lines before it that are not.
-func scan(f *os.File, s segment, open map[string]struct{}) (t tail, bad int, err error) {
+func scan(f *os.File, s segment, open map[string]uint64) (t tail, bad int, err error) {
 	in := newLines(f, -1)
 	if _, err := in.next(); err != nil { // the header, which was read before
 		return t, 0, err
 	}
 	t = tail{number: s.number, size: in.at, bare: true, seq: s.head.First - 1, last: sha256.Sum256(s.line)}
 	for _, id := range s.head.Open {
-		open[id] = struct{}{}
+		open[id] = 0
 	}
 	skipped := 0
 	for {
@@ -135,7 +141,7 @@ func scan(f *os.File, s segment, open map[string]struct{}) (t tail, bad int, err
 }
 
 // track follows which decisions are open, and says whether line is a record.
-func track(line, body []byte, open map[string]struct{}) bool {
+func track(line, body []byte, open map[string]uint64) bool {
 	if !bytes.HasPrefix(body, []byte(`"kind":"decision"`)) && !bytes.HasPrefix(body, []byte(`"kind":"outcome"`)) {
 		return json.Valid(line)
 	}
@@ -151,7 +157,7 @@ func track(line, body []byte, open map[string]struct{}) bool {
 	}
 	switch {
 	case awaitsOutcome(&Record{Kind: r.Kind, DecisionID: r.DecisionID, Outcome: r.Outcome, Shown: r.Shown, Decision: r.Decision}):
-		open[r.DecisionID] = struct{}{}
+		open[r.DecisionID] = 0
 	case r.Kind == "outcome":
 		delete(open, r.DecisionID)
 	}
@@ -160,3 +166,11 @@ func track(line, body []byte, open map[string]struct{}) bool {
 
 // hexHash is the hash as lines write it.
 func hexHash(h hash) string { return hex.EncodeToString(h[:]) }
+
+func hexToHash(s string) (h hash, err error) {
+	b, err := hex.DecodeString(s)
+	if err != nil || len(b) != len(h) {
+		return h, fmt.Errorf("%q is no SHA-256 in hex", s)
+	}
+	return hash(b), nil
+}

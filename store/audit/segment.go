@@ -91,6 +91,16 @@ func numbers(dir string) ([]int, error) {
 // the newest with a complete header back along what each one continues. Files
 // that no later segment continues are void and left out.
 func segments(dir string) ([]segment, error) {
+	for tries := 0; ; tries++ {
+		log, err := listSegments(dir)
+		if !errors.Is(err, os.ErrNotExist) || tries == 2 {
+			return log, err
+		}
+		// Retention removed one between its listing and its reading.
+	}
+}
+
+func listSegments(dir string) ([]segment, error) {
 	list, err := numbers(dir)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil, nil
