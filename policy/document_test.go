@@ -90,14 +90,3 @@ func TestTheInputDocumentKeepsItsForm(t *testing.T) {
 		})
 	}
 }
-
-func TestObligationTypes(t *testing.T) {
-	for text, want := range map[string]bool{
-		`{"type":"mask","paths":[]}`: true, `{"type":"step_up"}`: true, `{"type":"rate"}`: true, `{"type":"approval"}`: true,
-		`{"type":"pay"}`: false, `{}`: false, `{"type":7}`: false, `[]`: false, ``: false,
-	} {
-		if word, known := ObligationType(json.RawMessage(text)); known != want {
-			t.Errorf("%s: type %q, known %v, want %v", text, word, known, want)
-		}
-	}
-}

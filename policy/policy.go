@@ -112,6 +112,7 @@ var weekdays = [...]string{"sunday", "monday", "tuesday", "wednesday", "thursday
 // Decision is what was decided and why. The audit log stores it unchanged.
 type Decision struct {
 	Allow       bool              `json:"allow"`
+	Denied      bool              `json:"denied,omitempty"`  // a deny rule stands: no further scope would help
 	Hidden      bool              `json:"hidden,omitempty"`  // not even listed: answers as what does not exist
 	Reasons     []string          `json:"reasons,omitempty"` // public words
 	Obligations []json.RawMessage `json:"obligations,omitempty"`

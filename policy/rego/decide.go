@@ -37,7 +37,7 @@ func (e *Engine) Decide(ctx context.Context, r *policy.Request) (policy.Decision
 		return d, nil
 	}
 	d, err := e.evaluate(ctx, r, e.o.Timeout)
-	if err == nil && d.Allow {
+	if err == nil && (d.Allow || e.o.Denials) {
 		e.decisions.put(b[:split], b[split:], d)
 	}
 	return d, err
@@ -185,7 +185,7 @@ func decisionOf(v ast.Value) (d policy.Decision, err error) {
 			d.Reasons = append(d.Reasons, r)
 		}
 	}
-	d.Allow = bool(allow) && len(denials) == 0
+	d.Allow, d.Denied = bool(allow) && len(denials) == 0, len(denials) > 0
 	return d, nil
 }
 

@@ -28,7 +28,7 @@ type Engine struct {
 	// What Visible asks where they do. allow and stepUp: is there any way;
 	// denied: is there no way around.
 	allow, stepUp, denied opa.PreparedPartialQuery
-	stepsUp               bool // there are obligations, so stepUp means something
+	obliges               bool // there are obligations, so stepUp means something
 
 	decides reads  // of all that Decide evaluates
 	lists   reads  // of all that Visible evaluates
@@ -62,8 +62,10 @@ type keys struct {
 // fleeting are leaves whose values hardly ever come back.
 var fleeting = []string{"arguments", "responses", "counters", "time.unix", "time.rfc3339"}
 
-// unknownListed are the parts of the input that a listing can't know.
-var unknownListed = []string{"arguments", "responses", "counters", "source"}
+// unknownListed are the parts of the input that a listing can't know. listing is
+// one of them for what it judges is the later act: a rule that holds in a list
+// alone must not hide what can be called.
+var unknownListed = []string{"listing", "arguments", "responses", "counters", "source"}
 
 // eraPath is unknown in a listing made for agents of both eras.
 const eraPath = "request.era"
@@ -87,30 +89,32 @@ func appendKey(b []byte, leaves []leaf, r *policy.Request) []byte {
 	return b
 }
 
+// options of a query over the engine's rules and data.
+func (e *Engine) options(query string) []func(*opa.Rego) {
+	return []func(*opa.Rego){
+		opa.Query(query), opa.Compiler(e.compiler), opa.Store(e.store), opa.StrictBuiltinErrors(true),
+		// OPA's own values, not JSON made from them and then thrown away.
+		opa.GenerateJSON(func(t *ast.Term, _ *opa.EvalContext) (any, error) { return t.Value, nil }),
+	}
+}
+
 // prepare compiles the queries and finds out what they read.
 func (e *Engine) prepare(ctx context.Context, has map[string]bool) error {
 	var err error
-	options := func(query string) []func(*opa.Rego) {
-		return []func(*opa.Rego){
-			opa.Query(query), opa.Compiler(e.compiler), opa.Store(e.store), opa.StrictBuiltinErrors(true),
-			// OPA's own values, not JSON made from them and then thrown away.
-			opa.GenerateJSON(func(t *ast.Term, _ *opa.EvalContext) (any, error) { return t.Value, nil }),
-		}
-	}
 	for query, prepared := range map[string]*opa.PreparedEvalQuery{answerQuery: &e.answer, listedQuery: &e.listed} {
-		if *prepared, err = opa.New(options(query)...).PrepareForEval(ctx); err != nil {
+		if *prepared, err = opa.New(e.options(query)...).PrepareForEval(ctx); err != nil {
 			return err
 		}
 	}
 	for query, prepared := range map[string]*opa.PreparedPartialQuery{allowQuery: &e.allow, stepUpQuery: &e.stepUp, deniedQuery: &e.denied} {
 		// Not strict here: an error on a path that a call need not take would
 		// hide a tool that can be called. Where a call meets it, it is denied.
-		r := opa.New(append(options(query), opa.StrictBuiltinErrors(false))...)
+		r := opa.New(append(e.options(query), opa.StrictBuiltinErrors(false))...)
 		if *prepared, err = r.PrepareForPartial(ctx); err != nil {
 			return err
 		}
 	}
-	e.stepsUp = has["obligations"]
+	e.obliges = has["obligations"]
 	e.decides = readsOf(e.compiler, e.leaves, ast.MustParseRef(answerQuery))
 	e.lists = readsOf(e.compiler, e.leaves, ast.MustParseRef(listedQuery))
 	e.keys = keysOf(e.leaves, e.decides, nil)
@@ -160,6 +164,13 @@ func (e *Engine) Tested() int { return e.tested }
 
 // ReadsTime tells whether a list may change with the time alone.
 func (e *Engine) ReadsTime() bool { return len(e.clocks) > 0 }
+
+// DependsOn tells whether decisions depend on path or something below it. With
+// Obliges it implements policy.Reader.
+func (e *Engine) DependsOn(path string) bool { return e.decides.any(path) }
+
+// Obliges tells whether rules may oblige to something.
+func (e *Engine) Obliges() bool { return e.obliges }
 
 // Reads are the paths of the input document that decisions depend on, in the
 // order of the schema.

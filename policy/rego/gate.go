@@ -73,7 +73,7 @@ func shape(modules map[string]*ast.Module) (has map[string]bool, ps Problems) {
 		}
 	}
 	if !has["allow"] && len(ps) == 0 {
-		ps = append(ps, Problem{Text: "no file has a rule allow in package ostiary, so nothing could be allowed", Fix: "write package ostiary, default allow := false and allow if { … }"})
+		ps = append(ps, Problem{Text: "no file has a rule allow in package ostiary, so nothing could be allowed", Fix: "write package ostiary, default allow := false and allow if { … }, or copy policy/rego/library/everyone beside what only denies"})
 	}
 	return has, ps
 }

@@ -28,7 +28,10 @@ type Live struct {
 	problems Problems
 }
 
-var _ policy.Decider = (*Live)(nil)
+var (
+	_ policy.Decider = (*Live)(nil)
+	_ policy.Reader  = (*Live)(nil)
+)
 
 // Open loads dir. What is broken at the start is refused: its error is of
 // type Problems.
@@ -54,6 +57,12 @@ func (l *Live) Visible(ctx context.Context, r *policy.Request, upstreams []strin
 
 // Revision is that of the engine of now.
 func (l *Live) Revision() string { return l.engine.Load().Revision() }
+
+// DependsOn tells whether decisions of now depend on path or something below it.
+func (l *Live) DependsOn(path string) bool { return l.engine.Load().DependsOn(path) }
+
+// Obliges tells whether the rules of now may oblige to something.
+func (l *Live) Obliges() bool { return l.engine.Load().Obliges() }
 
 // Engine is the engine of now.
 func (l *Live) Engine() *Engine { return l.engine.Load() }

@@ -13,7 +13,7 @@ import (
 )
 
 // Load makes an engine from the files in dir and the folders below it: it
-// compiles strictly, passes the policy's own test_ rules, and gives a canary
+// compiles strictly, reads no field that the input document does not have, passes the policy's own test_ rules, and gives a canary
 // request a boolean. An error is of type Problems and names all that was
 // found; then nothing of it should serve.
 func Load(dir string, o Options) (*Engine, error) {
@@ -34,6 +34,9 @@ func load(s *sources, o Options) (*Engine, Problems) {
 	if len(ps) > 0 {
 		return nil, ps
 	}
+	if ps := p.misread(); len(ps) > 0 {
+		return nil, ps
+	}
 	if err := e.canary(ctx); err != nil {
 		return nil, problemsOf(err)
 	}
@@ -45,7 +48,7 @@ func load(s *sources, o Options) (*Engine, Problems) {
 		return nil, ps
 	}
 	e.tested = len(report.Tests)
-	e.warnings = p.warnings(e)
+	e.warnings = append(e.wasteful(), p.doubtfulObligations(e.o.Classes)...).sorted()
 	return e, nil
 }
 
@@ -72,6 +75,7 @@ type parsed struct {
 	modules map[string]*ast.Module
 	store   storage.Store
 	has     map[string]bool // the agreed rules that there are
+	obliges []*ast.Term     // what rules put into obligations, as it is written
 }
 
 func (s *sources) parse() (*parsed, Problems) {
@@ -87,7 +91,7 @@ func (s *sources) parse() (*parsed, Problems) {
 	}
 	// The data is ours alone: no copy on the way in or out.
 	store := inmem.NewFromObjectWithOpts(data, inmem.OptRoundTripOnWrite(false))
-	return &parsed{modules: modules, store: store, has: has}, nil
+	return &parsed{modules: modules, store: store, has: has, obliges: obligationTerms(modules)}, nil
 }
 
 // compile compiles rules and gate; with schemas it also holds every path of
@@ -115,9 +119,10 @@ func (p *parsed) compile(schemas *ast.SchemaSet) (*ast.Compiler, Problems) {
 	return c, nil
 }
 
-// warnings are paths that the input document does not have, and rules that
-// read all of it.
-func (p *parsed) warnings(e *Engine) Problems {
+// misread are paths that the input document does not have, and values of
+// another type than it gives. Such a rule never holds: a misspelt deny would
+// never deny, and nobody would be told.
+func (p *parsed) misread() Problems {
 	var schema any
 	if err := json.Unmarshal(policy.InputSchema, &schema); err != nil {
 		return Problems{{Text: "the input schema can't be read: " + err.Error()}}
@@ -125,6 +130,12 @@ func (p *parsed) warnings(e *Engine) Problems {
 	set := ast.NewSchemaSet()
 	set.Put(ast.SchemaRootRef, schema)
 	_, ps := p.compile(set)
+	return ps
+}
+
+// wasteful are rules that read all of the input.
+func (e *Engine) wasteful() Problems {
+	var ps Problems
 	for _, at := range e.decides.whole {
 		ps = append(ps, problemAt(at, "reads all of input: no decision can be remembered, and lists may show what can't be called",
 			"name the path, such as input.user.groups"))

@@ -2,8 +2,11 @@ package rego
 
 import (
 	"encoding/json"
+	stdflag "flag" // flag is a kind of leaf here
 	"fmt"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/ostiary/ostiary/policy"
@@ -218,7 +221,80 @@ func TestRememberedIsFresh(t *testing.T) {
 	}
 }
 
+// FuzzRememberedIsFresh makes a policy for each input.
 func FuzzRememberedIsFresh(f *testing.F) {
 	f.Add(uint64(1))
 	f.Fuzz(rememberedIsFresh)
+}
+
+// bodies is how many requests TestBodiesRememberedAreFresh makes; go test -bodies
+// 10000000 -run Bodies -timeout 0 is the long round.
+var bodies = stdflag.Int("bodies", 3000, "requests of TestBodiesRememberedAreFresh")
+
+// crowd is a few policies, whose memories fill up and forget.
+type crowd struct {
+	engines []*Engine
+	texts   []string
+}
+
+func newCrowd(t testing.TB) *crowd {
+	c := &crowd{}
+	for seed := uint64(3_000_000); len(c.engines) < 64; seed++ {
+		text := newGenerator(seed).policy()
+		s, ps := readSources(directory(t, "policy.rego", text, "data.json", tables))
+		if len(ps) > 0 {
+			t.Fatal(ps)
+		}
+		o := patient()
+		o.Remember, o.Denials = 500, seed%2 == 0
+		if e, _, ps := assemble(s, o); len(ps) == 0 {
+			c.engines, c.texts = append(c.engines, e), append(c.texts, text)
+		}
+	}
+	return c
+}
+
+// ask holds one request against an evaluation of the whole document; arguments,
+// unless nil, are its own.
+func (c *crowd) ask(t *testing.T, which int, seed uint64, arguments []byte) {
+	e := c.engines[which%len(c.engines)]
+	g := newGenerator(seed)
+	r := g.caller()
+	r.Upstream, r.Target = g.target()
+	g.open(&r)
+	if arguments != nil {
+		r.Arguments = arguments
+	}
+	fresh := *e
+	fresh.decided = e.leaves
+	want, wantErr := fresh.evaluate(t.Context(), &r, patient().Timeout)
+	got, err := e.Decide(t.Context(), &r)
+	if (err == nil) != (wantErr == nil) && !e.decides.leaves["arguments"] {
+		return // arguments that no rule reads need not be readable
+	}
+	if !same(got, want) || (err == nil) != (wantErr == nil) {
+		doc, _ := json.Marshal(r)
+		t.Errorf("got %v (%v), fresh %v (%v)\n%s\n%s", got, err, want, wantErr, c.texts[which%len(c.engines)], doc)
+	}
+}
+
+func TestBodiesRememberedAreFresh(t *testing.T) {
+	c := newCrowd(t)
+	var next atomic.Int64
+	var work sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		work.Go(func() {
+			for n := next.Add(1); n <= int64(*bodies) && !t.Failed(); n = next.Add(1) {
+				c.ask(t, int(n), uint64(n), nil)
+			}
+		})
+	}
+	work.Wait()
+}
+
+func FuzzBodiesRememberedAreFresh(f *testing.F) {
+	c := newCrowd(f)
+	f.Add(uint16(1), uint64(1), []byte(`{"x":1,"list":[0,2]}`))
+	f.Add(uint16(2), uint64(2), []byte(`{"x":1e400}`))
+	f.Fuzz(func(t *testing.T, which uint16, seed uint64, arguments []byte) { c.ask(t, int(which), seed, arguments) })
 }

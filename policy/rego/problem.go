@@ -102,8 +102,14 @@ func problemOf(e *ast.Error) Problem {
 var undefinedFunction = regexp.MustCompile(`^undefined function (\S+)$`)
 
 func wordsOf(e *ast.Error) string {
-	if d, ok := e.Details.(*ast.RefErrInvalidDetail); ok && strings.HasPrefix(d.Ref.String(), "input.") {
-		return d.Ref.String() + " is no field of the input document"
+	path := ""
+	if d, ok := e.Details.(*ast.RefErrInvalidDetail); ok {
+		path = d.Ref.String()
+	} else if of, ok := strings.CutPrefix(e.Message, "undefined ref: "); ok { // below what is no object
+		path, _, _ = strings.Cut(of, "\n")
+	}
+	if strings.HasPrefix(path, "input.") {
+		return path + " is no field of the input document"
 	}
 	return strings.ReplaceAll(e.Message, "\n", " ")
 }
@@ -122,7 +128,22 @@ func fixOf(e *ast.Error) string {
 			names = append(names, string(s))
 		}
 	}
-	return "there is " + strings.Join(names, ", ")
+	fix := "there is " + strings.Join(names, ", ")
+	if word, ok := misspelt(d); ok {
+		if best := nearest(word, names); best != "" {
+			return fmt.Sprintf("did you mean %s? %s", d.Ref[:d.Pos].Append(ast.StringTerm(best)), fix)
+		}
+	}
+	return fix
+}
+
+// misspelt is the part of a path that is not there.
+func misspelt(d *ast.RefErrInvalidDetail) (string, bool) {
+	if d.Pos < 1 || d.Pos >= len(d.Ref) {
+		return "", false
+	}
+	word, ok := d.Ref[d.Pos].Value.(ast.String)
+	return string(word), ok
 }
 
 func isBuiltin(name string) bool { return ast.BuiltinMap[name] != nil }

@@ -119,7 +119,7 @@ func (e *Engine) possible(ctx context.Context, doc ast.Value, unknown []*ast.Ter
 		return verdictOf(result), nil
 	}
 	way, err := ask(e.allow)
-	if err == nil && way == never && e.stepsUp {
+	if err == nil && way == never && e.obliges {
 		way, err = ask(e.stepUp)
 	}
 	if err != nil || way == never {

@@ -4,11 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/topdown"
 
 	"github.com/ostiary/ostiary/policy"
 )
@@ -76,6 +78,9 @@ deny contains "x" if input.target.name == "none"`, false},
 allow if input.arguments.x == 2`, true},
 		{"rules that fail on the only way", `allow if { to_number(input.user.name) == 1; input.arguments.x == 1 }`, false},
 		{"listing is said", `allow if input.listing`, true},
+		{"a rule that would hide from lists alone", `allow if true
+deny contains "x" if input.listing`, true},
+		{"a rule that allows calls alone", `allow if not input.listing`, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -132,95 +137,147 @@ func TestEachTargetGetsItsOwnAnswer(t *testing.T) {
 	}
 }
 
-// TestCallableIsListed is the promise: over generated policies, callers,
-// targets and calls, what is allowed was listed.
-func TestCallableIsListed(t *testing.T) {
-	calls, allowed, hidden := 0, 0, 0
-	for seed := range uint64(80) {
-		g := newGenerator(seed)
-		text := g.policy()
-		e := generated(t, text)
-		if e == nil {
-			continue
-		}
-		for range 4 {
-			r := g.caller()
-			upstream, target := g.target()
-			list := r
-			list.Request.Era = ""
-			shown, err := e.Visible(t.Context(), &list, []string{upstream}, []policy.Target{target})
-			if err != nil {
-				t.Fatal(err)
-			}
-			if !shown[0] {
-				hidden++
-			}
-			for range 8 {
-				call := r
-				call.Upstream, call.Target = upstream, target
-				g.open(&call)
-				d, err := e.Decide(t.Context(), &call)
-				calls++
-				if err != nil || !d.Allow {
-					continue
-				}
-				allowed++
-				if !shown[0] {
-					doc, _ := json.Marshal(call)
-					t.Fatalf("seed %d: allowed, but not listed\n%s\n%s", seed, text, doc)
-				}
-			}
-		}
-	}
-	if allowed < calls/20 || hidden < 25 {
-		t.Errorf("of %d calls %d were allowed, %d targets hidden: the generator shows too little", calls, allowed, hidden)
-	}
-}
+// tally is what generated policies came to.
+type tally struct{ calls, allowed, asked, hidden, listed, skipped int }
 
-// TestListedIsCallable is the converse, for policies whose conditions on
-// unknown values can be met all at once or not at all.
-func TestListedIsCallable(t *testing.T) {
-	listed := 0
-	for seed := range uint64(60) {
-		g := newGenerator(seed)
-		g.satisfiable = true
-		text := g.policy()
-		e := generated(t, text)
-		if e == nil {
-			continue
+// callableIsListed holds a generated policy against the promise: what is
+// allowed was listed, and so was what asks for more scopes.
+func callableIsListed(t *testing.T, seed uint64, n *tally) {
+	g := newGenerator(seed)
+	text := g.policy()
+	e := generated(t, text)
+	if e == nil {
+		return
+	}
+	for range 4 {
+		r := g.caller()
+		upstream, target := g.target()
+		list := r
+		list.Request.Era = ""
+		shown, err := e.Visible(t.Context(), &list, []string{upstream}, []policy.Target{target})
+		if err != nil {
+			t.Fatal(err)
 		}
-		for range 4 {
-			r := g.caller()
-			r.Upstream, r.Target = g.target()
-			if !visible(t, e, &r) {
+		if !shown[0] {
+			n.hidden++
+		}
+		for range 8 {
+			call := r
+			call.Upstream, call.Target = upstream, target
+			g.open(&call)
+			d, err := e.Decide(t.Context(), &call)
+			n.calls++
+			switch {
+			case err != nil:
+				continue
+			case d.Allow:
+				n.allowed++
+			case stepsUp(t, e, &call, d):
+				n.asked++
+			default:
 				continue
 			}
-			listed++
-			if !callable(t, e, &r, len(g.used)) {
-				t.Fatalf("seed %d: listed, but no arguments get through\n%s\n%+v", seed, text, r)
+			if !shown[0] {
+				doc, _ := json.Marshal(call)
+				t.Fatalf("seed %d: %+v, but not listed\n%s\n%s", seed, d, text, doc)
 			}
 		}
-	}
-	if listed < 30 {
-		t.Errorf("only %d targets were listed", listed)
 	}
 }
 
-// callable tries every choice of which conditions hold; the generator makes
-// few enough, or the policy is not looked at.
-func callable(t *testing.T, e *Engine, r *policy.Request, conditions int) bool {
-	if conditions > 10 {
-		return true
+// stepsUp tells whether more scopes would get the call through: nothing denies
+// it, and the rules ask for some.
+func stepsUp(t *testing.T, e *Engine, r *policy.Request, d policy.Decision) bool {
+	if !slices.ContainsFunc(d.Obligations, func(o json.RawMessage) bool {
+		return strings.Contains(string(o), `"type":"step_up"`)
+	}) {
+		return false
 	}
-	for set := range 1 << conditions {
-		args := map[string]int{}
-		for i := range conditions {
+	doc, err := document(e.leaves, r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := e.eval(t.Context(), e.answer, doc, topdown.NewCancel())
+	if err != nil {
+		t.Fatal(err)
+	}
+	denials, err := texts(v.(ast.Object), "deny")
+	return err == nil && len(denials) == 0
+}
+
+// TestCallableIsListed is the promise over generated policies, callers,
+// targets and calls.
+func TestCallableIsListed(t *testing.T) {
+	var n tally
+	for seed := range uint64(120) {
+		callableIsListed(t, seed, &n)
+	}
+	if n.allowed < n.calls/20 || n.hidden < 25 || n.asked < 10 {
+		t.Errorf("%+v: the generator shows too little", n)
+	}
+}
+
+func FuzzCallableIsListed(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, seed uint64) { callableIsListed(t, seed, new(tally)) })
+}
+
+// listedIsCallable is the converse, for policies whose conditions on unknown
+// values can be met all at once or not at all.
+func listedIsCallable(t *testing.T, seed uint64, n *tally) {
+	g := newGenerator(seed)
+	g.satisfiable = true
+	text := g.policy()
+	e := generated(t, text)
+	if e == nil {
+		return
+	}
+	if len(g.toggles) > mostToggles {
+		n.skipped++
+		return
+	}
+	for range 4 {
+		r := g.caller()
+		r.Upstream, r.Target = g.target()
+		if !visible(t, e, &r) {
+			n.hidden++
+			continue
+		}
+		n.listed++
+		if !callable(t, e, &r, g.toggles) {
+			t.Fatalf("seed %d: listed, but no arguments get through\n%s\n%+v", seed, text, r)
+		}
+	}
+}
+
+func TestListedIsCallable(t *testing.T) {
+	var n tally
+	for seed := range uint64(60) {
+		listedIsCallable(t, seed, &n)
+	}
+	if n.listed < 30 || n.hidden < 30 || n.skipped > 10 {
+		t.Errorf("%+v: the generator shows too little", n)
+	}
+}
+
+func FuzzListedIsCallable(f *testing.F) {
+	f.Add(uint64(1))
+	f.Fuzz(func(t *testing.T, seed uint64) { listedIsCallable(t, seed, new(tally)) })
+}
+
+// mostToggles bounds the calls that callable tries.
+const mostToggles = 9
+
+// callable tries every choice of which conditions hold.
+func callable(t *testing.T, e *Engine, r *policy.Request, toggles []func(*policy.Request)) bool {
+	for set := range 1 << len(toggles) {
+		call := *r
+		call.Arguments, call.Responses, call.Counters, call.Listing = nil, nil, map[string]int64{}, false
+		for i, hold := range toggles {
 			if set&(1<<i) != 0 {
-				args[fmt.Sprintf("p%d", i)] = 1
+				hold(&call)
 			}
 		}
-		call := *r
-		call.Arguments, _ = json.Marshal(args)
 		if d, err := e.Decide(t.Context(), &call); err == nil && d.Allow {
 			return true
 		}
@@ -232,7 +289,7 @@ func callable(t *testing.T, e *Engine, r *policy.Request, conditions int) bool {
 // for a reason of their own.
 func generated(t *testing.T, text string) *Engine {
 	t.Helper()
-	s, ps := readSources(directory(t, "policy.rego", text))
+	s, ps := readSources(directory(t, "policy.rego", text, "data.json", tables))
 	if len(ps) > 0 {
 		t.Fatal(ps)
 	}
