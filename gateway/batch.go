@@ -103,6 +103,9 @@ func (x *exchange) begin(ctx context.Context) (run func()) {
 		x.answer(nil, f)
 		return x.reply.close
 	}
+	if f := x.overQuota(); f != nil {
+		return refused(f)
+	}
 	// The POST that brought it is counted, too.
 	if !x.g.quota.enter(x.p.Key(), x.g.Limits.Calls+1) {
 		return refused(refuse(http.StatusTooManyRequests, CodeBusy, "calls", "too many requests of yours are in flight (limits.calls)"))

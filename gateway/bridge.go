@@ -22,6 +22,11 @@ func (x *exchange) translate(t *target, a *federation.Answer, bound []byte) ([]b
 	if x.becameTask(a, o) {
 		return nil, nil
 	}
+	if masked, f := x.maskResult(t, a.Result); f != nil {
+		return nil, f
+	} else if o, err = wire.Fields(masked); err != nil {
+		return nil, unmaskable(t, err)
+	}
 	kind := "complete" // MCP 2026-07-28: an absent resultType means complete
 	if raw, ok := o.Get("resultType"); ok && a.Era == wire.Modern {
 		if kind, ok = wire.Unquote(raw); !ok {

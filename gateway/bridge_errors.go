@@ -20,7 +20,7 @@ import (
 //	-32099..-32020 of a legacy upstream
 //	                  modern    -32603: there they are the specification's words
 func (x *exchange) translateError(t *target, a *federation.Answer) *refusal {
-	e := a.Error
+	e := t.masks.maskError(a.Error)
 	f := &refusal{status: http.StatusOK, code: e.Code, outcome: "error", reason: "upstream_error", raw: e}
 	if x.m.Method == "resources/read" && (e.Code == codeResourceMissing || a.Era == wire.Modern && e.Code == codeInvalidParams) {
 		// Missing there and hidden here must read the same (hidden = unknown).

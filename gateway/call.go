@@ -106,6 +106,9 @@ func (x *exchange) checkFolded(t *target) *refusal {
 func (x *exchange) forward(ctx context.Context, t *target, key, own string) ([]byte, *refusal) {
 	p := wire.NewPatch(x.m.Params).Remove("_meta").Remove("task")
 	p.Set(key, wire.AppendString(nil, own))
+	if t.masked != nil {
+		p.Set("arguments", t.masked)
+	}
 	bound := x.stateBound(t)
 	var h handle
 	if raw, ok := x.m.Params.Get("requestState"); ok {
@@ -166,7 +169,9 @@ func (x *exchange) callOf(t *target, params []byte) *federation.Call {
 	}
 	era := x.upstreamEra(t)
 	c.Notify = func(method string, params []byte) {
+		params, told := t.masks.maskNotice(method, params)
 		switch {
+		case !told:
 		case !x.relays(method, era):
 		case method == "notifications/progress" && x.progress != nil && !x.progress.rises(params):
 		case method == methodElicited:

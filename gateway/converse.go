@@ -21,13 +21,17 @@ func (x *exchange) converse(ctx context.Context, t *target, params, bound []byte
 	// The call may outlive the request: nothing that it keeps may alias the
 	// request's body, or use what its goroutine still writes.
 	base, asked := *x, *t
-	base.m, base.header, base.reply = &wire.Message{Method: x.m.Method}, nil, nil
-	asked.arguments, asked.responses, asked.check = nil, nil, nil
+	base.m, base.header, base.http, base.reply = &wire.Message{Method: x.m.Method}, nil, nil, nil
+	asked.masked, asked.arguments, asked.responses, asked.check = nil, nil, nil, nil
 	call := x.callOf(t, params)
 	call.ProgressToken = bytes.Clone(call.ProgressToken)
 	base.caps = call.Agent.Capabilities // a copy
 	c := x.g.parks.start(ctx, x.p, x.seat(), func(ctx context.Context, c *parkedCall) (*federation.Answer, error) {
-		call.Notify = c.notify
+		call.Notify = func(method string, params []byte) {
+			if params, told := asked.masks.maskNotice(method, params); told {
+				c.notify(method, params)
+			}
+		}
 		if string(base.caps) != "{}" {
 			call.Ask = func(ctx context.Context, method string, params []byte) ([]byte, *wire.Error, error) {
 				r, f, err := base.put(ctx, &asked, method, params, func(ctx context.Context) (response, error) {

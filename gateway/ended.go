@@ -35,7 +35,7 @@ type Challenge interface {
 }
 
 // unverified answers a request whose sender is not known, whatever it asks for.
-func unverified(w http.ResponseWriter, err error) {
+func (g *Gateway) unverified(w http.ResponseWriter, r *http.Request, err error) {
 	status, challenge, text := http.StatusUnauthorized, `Bearer scope="mcp"`, "a bearer token is needed"
 	if c, ok := errors.AsType[Challenge](err); ok {
 		code, header := c.Challenge()
@@ -44,6 +44,7 @@ func unverified(w http.ResponseWriter, err error) {
 			status, text = code, "the bearer token must be sent once, in the Authorization header"
 		}
 	}
+	g.unknownSender(r, failureKind(r, status))
 	w.Header().Set("WWW-Authenticate", challenge)
 	plain(w, status, text)
 }

@@ -42,15 +42,18 @@ const (
 // refusal is an answer that is not a result: what goes to the agent and what
 // goes into the record.
 type refusal struct {
-	status  int // HTTP
-	code    int64
-	text    string // for the agent
-	data    []byte // raw; nil = none
-	outcome string // word in the record
-	reason  string // machine word in the record
-	detail  string // for the operator
-	retry   time.Duration
-	raw     *wire.Error // an upstream's own error, passed on as it is
+	status    int // HTTP
+	code      int64
+	text      string // for the agent
+	data      []byte // raw; nil = none
+	outcome   string // word in the record
+	reason    string // machine word in the record
+	detail    string // for the operator
+	retry     time.Duration
+	class     string      // of rates, for the record
+	unfit     bool        // the arguments do not fit their schema: policy did not say what of them is to be hidden
+	challenge string      // WWW-Authenticate
+	raw       *wire.Error // an upstream's own error, passed on as it is
 }
 
 func (r *refusal) Error() string { return r.text }
@@ -67,11 +70,16 @@ var noStore = http.Header{"Cache-Control": {"no-store"}}
 
 // headers of the answer.
 func (r *refusal) headers() http.Header {
-	if r.retry <= 0 {
+	if r.retry <= 0 && r.challenge == "" {
 		return noStore
 	}
 	h := noStore.Clone()
-	h.Set("Retry-After", strconv.Itoa(int((r.retry+time.Second-1)/time.Second)))
+	if r.retry > 0 {
+		h.Set("Retry-After", strconv.Itoa(int((r.retry+time.Second-1)/time.Second)))
+	}
+	if r.challenge != "" {
+		h.Set("WWW-Authenticate", r.challenge)
+	}
 	return h
 }
 

@@ -26,7 +26,8 @@ type exchange struct {
 	p        *identity.Principal
 	endpoint string
 	m        *wire.Message
-	header   http.Header // of the request, for checks against the body only
+	header   http.Header   // of the request, for checks against the body only
+	http     *http.Request // for a challenge; nil where there is nobody to be challenged
 	source   policy.Source
 	peer     string
 
@@ -57,7 +58,7 @@ type exchange struct {
 
 func (g *Gateway) newExchange(r *http.Request, p *identity.Principal, endpoint string, m *wire.Message) *exchange {
 	x := &exchange{
-		g: g, p: p, endpoint: endpoint, m: m, header: r.Header,
+		g: g, p: p, endpoint: endpoint, m: m, header: r.Header, http: r,
 		peer: r.RemoteAddr, start: g.Now(), snap: g.Federation.Snapshot(),
 	}
 	x.source = policy.SourceOf(r, g.TrustedProxies)
@@ -114,6 +115,8 @@ type target struct {
 	known bool
 
 	arguments []byte
+	masked    []byte // arguments for upstream and record; nil = as they are
+	masks     *masks // of the result; nil = none
 	responses []byte
 	task      *taskRef // of a request about a task
 
@@ -127,43 +130,48 @@ type target struct {
 func (x *exchange) judge(ctx context.Context, t *target) *refusal {
 	x.judged = true
 	began := x.g.Now()
+	t.masked, t.masks = nil, t.task.masksOf()
 	req := x.request(t)
-	d, err := x.g.Decider.Decide(ctx, &req)
+	var d policy.Decision
+	// Schema first, policy second.
+	reads := x.g.dependsOn("arguments", false)
+	var f *refusal
+	if reads {
+		f = x.unfitArguments(t)
+	}
+	if f != nil {
+		d.Revision = x.g.Decider.Revision()
+	} else {
+		var err error
+		d, err = x.g.Decider.Decide(ctx, &req)
+		if !reads && x.g.dependsOn("arguments", false) { // since a moment ago: a reload
+			f = x.unfitArguments(t)
+		}
+		if f == nil {
+			f = x.verdict(t, &d, err)
+		}
+	}
+	if f != nil && f.unfit {
+		x.hideAll(t)
+	}
 	decided := x.g.Now()
 	x.metrics.Decide = decided.Sub(began).Microseconds()
-	var f *refusal
-	switch {
-	case !t.known:
-		f = x.unknown(t)
-	case err != nil: // an error while deciding is a denial
-		x.g.Logger.Error("decision failed", "error", err, "decision_id", x.id)
-		d = policy.Decision{Revision: d.Revision}
-		f = &refusal{status: http.StatusOK, code: CodeDenied, outcome: "denied", reason: failureWord(err), text: "denied"}
-	case !d.Allow && d.Hidden:
-		f = x.unknown(t)
-	case !d.Allow:
-		text := "denied"
-		if len(d.Reasons) > 0 {
-			text += ": " + strings.Join(d.Reasons, "; ")
-		}
-		f = &refusal{status: http.StatusOK, code: CodeDenied, outcome: "denied", reason: "denied", text: text}
-	case len(d.Obligations) > 0: // none is built yet, and an unknown one refuses
-		f = &refusal{status: http.StatusOK, code: CodeDenied, outcome: "denied", reason: "unknown_obligation", text: "denied"}
-	case t.check != nil:
-		f = t.check()
-	}
 	rec := x.record("decision", &req)
 	rec.Decision = &d
-	rec.Arguments = x.payload(t.arguments)
-	rec.Responses = x.payload(t.responses)
+	rec.Saw = &req.Target
+	rec.Arguments = x.payload(t.arguments, t.passed())
+	rec.Responses = x.payload(t.responses, t.responses)
 	if t.task != nil {
 		t.task.about(rec, x.m.Method)
 	}
 	rec.Revisions = audit.Revisions{Policy: d.Revision, Catalog: x.snap.Revision(), Definition: req.Target.Digest}
 	if f != nil {
 		rec.Outcome, rec.Code, rec.Reason = f.outcome, f.code, f.reason
+		if f.class != "" {
+			rec.Detail = "class " + f.class
+		}
 	}
-	err = x.g.Audit.Append(ctx, rec)
+	err := x.g.Audit.Append(ctx, rec)
 	x.metrics.Record = x.g.Now().Sub(decided).Microseconds()
 	if err != nil {
 		if ctx.Err() != nil {
@@ -189,6 +197,9 @@ func (x *exchange) request(t *target) policy.Request {
 	req.Request = policy.Act{Method: t.method, Kind: t.kind, Era: x.era.String(), Endpoint: endpointPath(x.endpoint)}
 	req.Agent, req.Source, req.Time = x.agent, x.source, policy.At(x.start)
 	req.Arguments, req.Responses = t.arguments, t.responses
+	if len(x.g.rates.names) > 0 && x.g.dependsOn("counters", true) {
+		req.Counters = x.g.rates.counters(x.whoOf(t), x.start)
+	}
 	if t.item != nil {
 		req.Target = targetOf(t.item)
 	} else {
@@ -249,6 +260,7 @@ func (x *exchange) record(kind string, req *policy.Request) *audit.Record {
 		Time: x.start, RequestedBy: x.peer,
 		User: req.User, Client: req.Client, Grant: req.Grant, Agent: req.Agent, Source: req.Source,
 		Request: req.Request, Upstream: req.Upstream, Target: recorded(req.Target),
+		Input: audit.InputOf(req),
 	}
 }
 
@@ -277,10 +289,14 @@ func (x *exchange) failed(f *refusal) {
 	}
 }
 
-// noteRefused records a message that was refused before it was judged.
-func (x *exchange) noteRefused(f *refusal) {
+// noteRefused records a message that was refused before it was judged, and
+// returns the answer: f, or another one when too much was refused already.
+func (x *exchange) noteRefused(f *refusal) *refusal {
 	if x.judged {
-		return
+		return f
+	}
+	if over := x.quota(overRefused, x.g.Limits.Refused); over != nil && f.outcome != "cancelled" {
+		return over
 	}
 	x.judged = true
 	req := x.g.subject(x.p)
@@ -293,6 +309,7 @@ func (x *exchange) noteRefused(f *refusal) {
 	rec.Decision = &policy.Decision{}
 	rec.Outcome, rec.Code, rec.Reason = f.outcome, f.code, f.reason
 	x.g.Audit.Note(rec)
+	return f
 }
 
 // lifecycle records a request that touches nothing, without waiting.

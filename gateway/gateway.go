@@ -53,6 +53,9 @@ type Limits struct {
 	Calls       int           // calls in flight of one principal: 256
 	Replay      int           // bytes kept per session for resumption: 1 MiB
 	KeepAlive   time.Duration // between comments on a quiet stream: 15 s
+	Arguments   int           // bytes of arguments that schemas and masks have to read: 256 KiB
+	Requests    int           // requests of one principal on record in a minute: without limit
+	Refused     int           // messages of one principal on record in a minute that were not judged: 600
 }
 
 // withDefaults fills the zero fields.
@@ -68,7 +71,9 @@ func (l Limits) withDefaults() Limits {
 	l.Streams = cmp.Or(l.Streams, 256)
 	l.Calls = cmp.Or(l.Calls, 256)
 	l.Replay = cmp.Or(l.Replay, 1<<20)
+	l.Refused = cmp.Or(l.Refused, 600)
 	l.KeepAlive = cmp.Or(l.KeepAlive, 15*time.Second)
+	l.Arguments = cmp.Or(l.Arguments, 256<<10)
 	return l
 }
 
@@ -86,8 +91,15 @@ type Config struct {
 	Hosts          []string       // Host values served besides loopback names
 	TrustedProxies []netip.Prefix // peers whose X-Forwarded-* headers count
 	AllowedOrigins []string       // exact origins, beside loopback and the gateway's own
+	Flood          *audit.Flood   // counts requests of nobody known, by source; nil = one of the gateway's own
 	LegacySSE      bool           // also serve agents of MCP 2024-11-05 over HTTP+SSE
-	Version        string
+	Rates          []Rate         // classes of budgets, for obligations of type rate
+
+	// StepUp is the WWW-Authenticate header of a 403 that asks for all the scopes
+	// needed, of which the grant lacks those missing; "" when nobody could grant
+	// them. nil = never: where there is no sign-in.
+	StepUp  func(r *http.Request, needed, missing []string) string
+	Version string
 }
 
 // Gateway is the outer door: an http.Handler for /mcp and /mcp/{upstream}.
@@ -105,7 +117,10 @@ type Gateway struct {
 	taskTable taskTable
 	hub       *hub
 	views     views
+	rates     *rates
+	schemas   schemas
 	quota     quota
+	records   recordQuota
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 	unwatch   func()
@@ -124,12 +139,19 @@ func New(c Config) (*Gateway, error) {
 		c.Now = time.Now
 	}
 	c.Limits = c.Limits.withDefaults()
+	if c.Flood == nil {
+		c.Flood = &audit.Flood{Sink: c.Audit, Now: c.Now}
+	}
 	g := &Gateway{Config: c, parse: wire.DefaultLimits}
 	g.parse.Bytes = c.Limits.Body
 	g.serverInfo = wire.AppendString([]byte(`{"name":"ostiary","title":"Ostiary","version":`), c.Version)
 	g.serverInfo = append(g.serverInfo, '}')
 	g.serverMeta = append([]byte(`{"`+wire.MetaServerInfo+`":`), g.serverInfo...)
 	g.serverMeta = append(g.serverMeta, '}')
+	var err error
+	if g.rates, err = newRates(c.Rates); err != nil {
+		return nil, err
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	g.hub = newHub(g)
@@ -150,6 +172,7 @@ func (g *Gateway) Close(ctx context.Context) error {
 	g.hub.closeAll()
 	g.parks.close()
 	g.taskAsks.close()
+	defer g.Flood.Flush()
 	defer g.stop()
 	defer g.sessions.closeAll()
 	done := make(chan struct{})

@@ -22,6 +22,7 @@ import (
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	endpoint, ok := endpointOf(r.URL.Path)
 	if !ok {
+		g.unknownSender(r, "mcp.endpoint")
 		plain(w, http.StatusNotFound, "no such endpoint; use /mcp or /mcp/{upstream}")
 		return
 	}
@@ -32,11 +33,13 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Connection", "close")
 	}
 	if !g.hostAllowed(r.Host) {
+		g.unknownSender(r, "mcp.host")
 		plain(w, http.StatusForbidden, "this host name is not served here; add it to publicUrl")
 		return
 	}
 	origin, ok := g.originAllowed(r)
 	if !ok {
+		g.unknownSender(r, "mcp.origin")
 		plain(w, http.StatusForbidden, "this origin is not allowed; add it to allowedOrigins")
 		return
 	}
@@ -49,7 +52,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	p, err := g.Verifier.Verify(r.Context(), r)
 	if err != nil {
-		unverified(w, err)
+		g.unverified(w, r, err)
 		return
 	}
 	if p.Ended != nil { // whatever is open then ends with it
@@ -254,6 +257,10 @@ func (g *Gateway) post(w http.ResponseWriter, r *http.Request, p *identity.Princ
 		return
 	}
 	x.accept = accept
+	if f := x.overQuota(); f != nil {
+		x.answerHTTP(w, f)
+		return
+	}
 	if era == wire.Modern {
 		x.serveModern(w, r)
 	} else {
@@ -414,6 +421,7 @@ func (x *exchange) answerHTTP(w http.ResponseWriter, f *refusal) {
 		x.answer(nil, f)
 		return
 	}
+	f = x.noteRefused(f)
 	h := w.Header()
 	maps.Copy(h, f.headers())
 	h.Set("Content-Type", "application/json")
@@ -424,7 +432,6 @@ func (x *exchange) answerHTTP(w http.ResponseWriter, f *refusal) {
 		id = x.m.ID
 	}
 	w.Write(wire.AppendError(nil, id, f.rpc()))
-	x.noteRefused(f)
 }
 
 // refuseParse answers a message that the strict parse refused. Nothing of it

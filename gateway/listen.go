@@ -126,7 +126,7 @@ func (x *exchange) listening(ctx context.Context) (*listening, *refusal) {
 			t := y.locate(ctx, uri)
 			t.method = "resources/subscribe"
 			if f := y.judge(ctx, t); f != nil {
-				if f.code == CodeUnrecorded {
+				if f.code == CodeUnrecorded || f.challenge != "" || f.retry > 0 {
 					return nil, f
 				}
 				continue

@@ -71,7 +71,7 @@ func (x *exchange) modernMethod(ctx context.Context) ([]byte, *refusal) {
 // answer sends the result or the refusal.
 func (x *exchange) answer(result []byte, f *refusal) {
 	if f != nil {
-		x.noteRefused(f)
+		f = x.noteRefused(f)
 	}
 	if f != nil && f.outcome == "cancelled" {
 		return // MCP, cancellation: nothing more is sent; the reply is closed by its owner

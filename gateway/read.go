@@ -117,8 +117,11 @@ func (x *exchange) complete(ctx context.Context) ([]byte, *refusal) {
 	t.arguments, _ = x.m.Params.Get("argument")
 	return x.perform(ctx, t, func(ctx context.Context) ([]byte, *refusal) {
 		inner := wire.NewPatch(ref).Set(key, wire.AppendString(nil, own)).Bytes()
-		params := wire.NewPatch(x.m.Params).Remove("_meta").Set("ref", inner).Bytes()
-		a, f := x.send(ctx, t, params)
+		params := wire.NewPatch(x.m.Params).Remove("_meta").Set("ref", inner)
+		if t.masked != nil {
+			params.Set("argument", t.masked)
+		}
+		a, f := x.send(ctx, t, params.Bytes())
 		if f != nil {
 			return nil, f
 		}

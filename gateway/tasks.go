@@ -237,10 +237,13 @@ func (x *exchange) taskMade(ctx context.Context, t *target, made *madeTask) ([]b
 	now := x.g.Now()
 	ref := &taskRef{
 		upstream: t.upstream.Name, id: id, era: made.era, tool: t.item.Name,
-		digest: sha256.Sum256(t.arguments), size: len(t.arguments), expires: now.Add(taskLife(made.ttl())),
+		digest: sha256.Sum256(t.passed()), size: len(t.passed()), masks: t.masks.seal(), expires: now.Add(taskLife(made.ttl())),
 	}
 	if len(t.arguments) <= taskArguments {
 		ref.arguments = bytes.Clone(t.arguments)
+	}
+	if masked, err := wire.Fields(t.masks.maskTask(made.task, wire.NewPatch(made.task)).Bytes()); err == nil {
+		made.task = masked
 	}
 	switch x.tasking.form {
 	case taskExtended:

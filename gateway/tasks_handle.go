@@ -42,7 +42,8 @@ type taskRef struct {
 	digest    [sha256.Size]byte
 	size      int // of the arguments
 	expires   time.Time
-	kept      bool // the result is ours to keep: the upstream made no task
+	kept      bool   // the result is ours to keep: the upstream made no task
+	masks     []byte // sealed masks of the call's result; nil = none
 }
 
 // taskLife is how long the handle of a task with this ttl works; negative is
@@ -63,7 +64,7 @@ func (x *exchange) sealTask(r *taskRef) string {
 		flags |= 1
 	}
 	b = append(b, flags)
-	for _, s := range []string{r.upstream, r.id, r.tool, string(r.arguments)} {
+	for _, s := range []string{r.upstream, r.id, r.tool, string(r.arguments), string(r.masks)} {
 		b = append(binary.AppendUvarint(b, uint64(len(s))), s...)
 	}
 	b = binary.AppendUvarint(b, uint64(r.size))
@@ -80,7 +81,7 @@ func (x *exchange) openTask(handle string) (*taskRef, bool) {
 	}
 	r := &taskRef{expires: time.Unix(int64(binary.BigEndian.Uint64(b)), 0), era: wire.Era(b[8] >> 1), kept: b[8]&1 != 0}
 	b = b[9:]
-	var parts [4]string
+	var parts [5]string
 	for i := range parts {
 		part, rest, ok := cutField(b)
 		if !ok {
@@ -95,6 +96,9 @@ func (x *exchange) openTask(handle string) (*taskRef, bool) {
 	r.upstream, r.id, r.tool, r.size = parts[0], parts[1], parts[2], int(size)
 	if parts[3] != "" {
 		r.arguments = []byte(parts[3])
+	}
+	if parts[4] != "" {
+		r.masks = []byte(parts[4])
 	}
 	copy(r.digest[:], b[used:])
 	return r, !x.g.Now().After(r.expires)
@@ -119,6 +123,7 @@ func (x *exchange) taskTarget(ctx context.Context, handle string) *target {
 		return t // unknown: fails closed
 	}
 	t.task, t.item, t.upstream, t.name, t.exposed, t.arguments = ref, item, item.Upstream, item.Name, handle, ref.arguments
+	t.masks = ref.masksOf()
 	t.known = v.lists[federation.Tool].shows(item)
 	return t
 }
@@ -126,6 +131,15 @@ func (x *exchange) taskTarget(ctx context.Context, handle string) *target {
 // unknownTask answers for every task that is not there for this principal.
 func unknownTask() *refusal {
 	return &refusal{status: http.StatusOK, code: codeInvalidParams, outcome: "not_found", reason: "unknown_task", text: "Unknown task"}
+}
+
+// masksOf are the masks of the call's result. Its arguments, on which they may
+// depend, are not always known later.
+func (r *taskRef) masksOf() *masks {
+	if r == nil {
+		return nil
+	}
+	return unsealMasks(r.masks)
 }
 
 // about says in a record which request about the task it was, beside the call

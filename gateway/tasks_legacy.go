@@ -59,7 +59,7 @@ func (x *exchange) showLegacy(t *target, o wire.Object) []byte {
 	if t.task.era == wire.Modern {
 		p = legacyTask(o)
 	}
-	state := p.Set("taskId", wire.AppendString(nil, t.exposed)).Bytes()
+	state := t.masks.maskTask(o, p).Set("taskId", wire.AppendString(nil, t.exposed)).Bytes()
 	x.g.taskTable.note(x.taskOwner(), listedTask{handle: t.exposed, ref: t.task, state: state})
 	if status, _ := o.String("status"); ended(status) {
 		x.session.unsubscribe(statusKey(t.exposed))

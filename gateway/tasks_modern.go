@@ -72,8 +72,13 @@ func (x *exchange) shownTask(ctx context.Context, t *target, o wire.Object) ([]b
 			}
 		}
 	}
+	t.masks.maskTask(o, p)
 	if result := inside(o, "result"); result.Raw != nil {
-		p.Set("result", related(result, ""))
+		masked, f := x.maskResult(t, related(result, ""))
+		if f != nil {
+			return nil, f
+		}
+		p.Set("result", masked)
 	}
 	return x.exposeAs("tasks/get", t, p.Bytes()), nil
 }

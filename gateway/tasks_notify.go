@@ -36,7 +36,7 @@ func (x *exchange) listenedTasks(ctx context.Context, filter wire.Object) (tasks
 		t := x.taskTarget(ctx, handle)
 		y, f := x.judgeApart(ctx, t)
 		switch {
-		case f != nil && f.code == CodeUnrecorded:
+		case f != nil && (f.code == CodeUnrecorded || f.challenge != ""):
 			return nil, nil, f
 		case f != nil:
 			continue
@@ -136,7 +136,7 @@ func (x *exchange) followStatus(t *target, ref *taskRef, handle string) {
 		m: &wire.Message{Method: federation.MethodTaskStatus},
 	}
 	followed := &target{
-		method: t.method, kind: t.kind, exposed: handle, name: t.item.Name, upstream: t.upstream, item: t.item, known: true, task: ref,
+		method: t.method, kind: t.kind, exposed: handle, name: t.item.Name, upstream: t.upstream, item: t.item, known: true, task: ref, masks: ref.masksOf(),
 	}
 	// Too many subscriptions, or a session that ends: status notifications are
 	// the upstream's option, and agents MUST NOT rely on them.
@@ -154,7 +154,7 @@ func (x *exchange) followStatus(t *target, ref *taskRef, handle string) {
 			if ref.era == wire.Modern {
 				p = legacyTask(params)
 			}
-			state := p.Set("taskId", wire.AppendString(nil, handle)).Bytes()
+			state := t.masks.maskTask(params, p).Set("taskId", wire.AppendString(nil, handle)).Bytes()
 			y.g.taskTable.note(y.taskOwner(), listedTask{handle: handle, ref: ref, state: state})
 			y.session.broadcast(wire.AppendNotification(nil, federation.MethodTaskStatus, state))
 			if status, _ := params.String("status"); ended(status) {

@@ -31,6 +31,7 @@ package gateway
 //	version             a protocol revision that is not served
 //	era                 a batch where none may be
 //	calls               a batch over limits.calls
+//	quota               over audit.quota; in a summary, not in a record of its own
 //	header_mismatch     a header says something else than the body
 //	meta                a member of _meta is missing or malformed
 //	log_level           an unknown log level
@@ -61,6 +62,15 @@ package gateway
 //	policy_input, policy_timeout, policy_busy, policy_undefined, policy_error, policy_panic
 //	                       policy was asked and could not decide (package policy, Failure)
 //	unknown_obligation     policy asks for what this version can't do
+//	bad_obligation         an obligation is malformed
+//	insufficient_scope     the token lacks scopes; the agent was told which
+//	step_up                scopes are lacking that the agent can't get
+//	rate                   over a budget, whose class is in detail
+//	undeclared_rate        a class of rates, in detail, is not declared
+//	approval_not_available a person would have to approve
+//	mask_failed            what policy hides could not be hidden
+//	schema                 rules read arguments, and these don't fit the schema
+//	schema_unusable        rules read arguments, and the schema can't be compiled
 //	unknown_tool, unknown_prompt, unknown_resource, unknown_task
 //	                       what does not exist, or is hidden
 //	unrecorded             the log can't take records
