@@ -23,13 +23,15 @@ const (
 // done are the notices of the account page. The address names one by its key,
 // so that nobody can put words of their own on the page.
 var done = map[string]string{
-	"client":   "Removed. The program can do nothing in your name any more.",
-	"consent":  "Taken back. What stood on it has ended.",
-	"grant":    "Disconnected. The program has to ask you again.",
-	"session":  "That browser is signed out.",
-	"password": "Your password is changed. Other browsers are signed out.",
-	"code-on":  "The one-time code is on. You will be asked for it when you sign in.",
-	"code-off": "The one-time code is off.",
+	"client":      "Removed. The program can do nothing in your name any more.",
+	"consent":     "Taken back. What stood on it has ended.",
+	"grant":       "Disconnected. The program has to ask you again.",
+	"session":     "That browser is signed out.",
+	"password":    "Your password is changed. Other browsers are signed out.",
+	"code-on":     "The one-time code is on. You will be asked for it when you sign in.",
+	"code-off":    "The one-time code is off.",
+	"passkey-on":  "The passkey is added. You can sign in with it from now on.",
+	"passkey-off": "The passkey is removed.",
 }
 
 // serveAccount shows a person what acts for them, and ends what they say.
@@ -84,6 +86,8 @@ var actions = map[string]func(s *Server, w http.ResponseWriter, r *http.Request,
 	"totp-begin":       (*Server).beginCode,
 	"totp-confirm":     (*Server).confirmCode,
 	"totp-off":         (*Server).dropCode,
+	"passkey-add":      (*Server).addPasskey,
+	"passkey-remove":   (*Server).removePasskey,
 }
 
 // showAccount fills in everything that the page shows.
@@ -102,6 +106,10 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, status int,
 	if u.Issuer == login.LocalIssuer {
 		v.Local, v.TOTP = s.Local != nil, u.TOTP != nil
 		v.User = u.Subject
+		if err := s.showPasskeys(r, u, &v); err != nil {
+			s.fail(w, r, err)
+			return
+		}
 	} else if s.OIDC != nil {
 		v.Provider = pages.Text(s.OIDC.Place(), 60)
 	}
@@ -132,7 +140,7 @@ func (s *Server) showAccount(w http.ResponseWriter, r *http.Request, status int,
 		}
 		return b.LastSeen.Compare(a.LastSeen)
 	})
-	page(w, status, v.HTML())
+	send(w, status, v.HTML(), false, v.Passkeys)
 }
 
 // programs are the clients that u allowed, or that hold something of u's.

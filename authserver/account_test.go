@@ -237,10 +237,11 @@ func TestAOneTimeCodeIsSetUpAskedForAndTurnedOff(t *testing.T) {
 		t.Errorf("amr %v", got)
 	}
 
-	if a := b.press("totp-off", "password", "wrong"); a.StatusCode != 403 || h.person("local:alice").TOTP == nil {
+	h.forward(60e9)
+	if a := b.press("totp-off", "password", "wrong", "second", code()); a.StatusCode != 403 || h.person("local:alice").TOTP == nil {
 		t.Errorf("turned off with a wrong password: %d", a.StatusCode)
 	}
-	if a := b.press("totp-off", "password", password); a.StatusCode != 200 || h.person("local:alice").TOTP != nil {
+	if a := b.press("totp-off", "password", password, "second", code()); a.StatusCode != 200 || h.person("local:alice").TOTP != nil {
 		t.Errorf("turned off: %d", a.StatusCode)
 	}
 }

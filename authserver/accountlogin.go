@@ -22,7 +22,7 @@ const (
 // borrowed browser must not be able to do. "" = it is right; otherwise the
 // status and the words for the page.
 func (s *Server) confirm(w http.ResponseWriter, r *http.Request, u *store.User, password string) (int, string, error) {
-	err := s.Local.Confirm(r.Context(), u, password, s.source(r))
+	err := s.Local.Confirm(r.Context(), u, password)
 	if err == nil {
 		return 0, "", nil
 	}
@@ -118,14 +118,14 @@ func (s *Server) confirmCode(w http.ResponseWriter, r *http.Request, u *store.Us
 		s.showAccount(w, r, http.StatusBadRequest, u, ses, pages.Account{Problem: "That took too long, so the one-time code is still off. Please begin again."})
 		return
 	}
-	status, problem, err := s.confirm(w, r, u, form.Get("password"))
+	step, fits := login.TOTPFits(secret, form.Get("code"), s.Now())
+	status, problem := http.StatusForbidden, "That is not the code of this key. Check the clock of your device, and wait for the next code."
+	if fits { // first: a slip in the new code must not spend the old second factor
+		status, problem, err = s.confirmAll(w, r, u, ses, form)
+	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
-	}
-	step, fits := login.TOTPFits(secret, form.Get("code"), s.Now())
-	if problem == "" && !fits {
-		status, problem = http.StatusForbidden, "That is not the code of this key. Check the clock of your device, and wait for the next code."
 	}
 	if problem != "" {
 		s.showEnrolment(w, r, status, u, ses, secret, problem)
@@ -146,13 +146,13 @@ func (s *Server) dropCode(w http.ResponseWriter, r *http.Request, u *store.User,
 	if !s.local(w, r, u, ses) {
 		return
 	}
-	_, problem, err := s.confirm(w, r, u, form.Get("password"))
+	status, problem, err := s.confirmAll(w, r, u, ses, form)
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
 	if problem != "" {
-		s.showAccount(w, r, http.StatusForbidden, u, ses, pages.Account{Problem: problem})
+		s.showAccount(w, r, status, u, ses, pages.Account{Problem: problem})
 		return
 	}
 	_, err = s.Store.UpdateUser(r.Context(), u.ID(), func(u *store.User) error {

@@ -18,7 +18,8 @@ import (
 
 // serveAuthorize is the authorization endpoint (RFC 6749 3.1). A request whose
 // client or redirect URI can't be trusted ends on an error page; any other
-// refusal goes back to the client; what is left goes to consent.
+// refusal goes back to the client, of a stranger's site not without the person
+// (refuseEarly); what is left goes to consent.
 func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 	noStore(w.Header())
 	query, oerr := s.authorizeParameters(w, r)
@@ -46,7 +47,7 @@ func (s *Server) serveAuthorize(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if redirected != nil {
-		s.redirectError(w, r, a, redirected)
+		s.refuseEarly(w, r, a, redirected)
 		return
 	}
 	sealed, err := s.sealAuthorization(a)
@@ -212,6 +213,14 @@ func challenge(c string) bool {
 // redirect sends the browser back to the client. RFC 9207 2: iss is in every
 // answer, errors included, and is the issuer that the client's metadata named.
 func (s *Server) redirect(w http.ResponseWriter, r *http.Request, a *authorization, answer url.Values) {
+	noStore(w.Header())
+	w.Header().Set("Referrer-Policy", "no-referrer") // the code must not leak from the target (RFC 9700 4.2.4)
+	w.Header().Set("Location", a.answerURL(answer))
+	w.WriteHeader(http.StatusSeeOther) // RFC 9700 4.12: never 307, which would repeat a password form
+}
+
+// answerURL is the redirect URI with an answer.
+func (a *authorization) answerURL(answer url.Values) string {
 	answer.Set("iss", a.Base)
 	if a.State != "" {
 		answer.Set("state", a.State)
@@ -221,14 +230,16 @@ func (s *Server) redirect(w http.ResponseWriter, r *http.Request, a *authorizati
 	if strings.Contains(a.RedirectURI, "?") {
 		separator = "&"
 	}
-	noStore(w.Header())
-	w.Header().Set("Referrer-Policy", "no-referrer") // the code must not leak from the target (RFC 9700 4.2.4)
-	w.Header().Set("Location", a.RedirectURI+separator+answer.Encode())
-	w.WriteHeader(http.StatusSeeOther) // RFC 9700 4.12: never 307, which would repeat a password form
+	return a.RedirectURI + separator + answer.Encode()
 }
 
 func (s *Server) redirectError(w http.ResponseWriter, r *http.Request, a *authorization, e *oauthError) {
-	s.redirect(w, r, a, url.Values{"error": {e.code}, "error_description": {e.description}})
+	s.redirect(w, r, a, e.answer())
+}
+
+// answer is e as an authorization response (RFC 6749 4.1.2.1).
+func (e *oauthError) answer() url.Values {
+	return url.Values{"error": {e.code}, "error_description": {e.description}}
 }
 
 // errorPage tells the person what can't be told to the client.

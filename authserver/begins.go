@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/ostiary/ostiary/authserver/login"
+	"github.com/ostiary/ostiary/store/audit"
 )
 
 // At most maxBegins sign-ins at the identity provider begin from one source in
@@ -39,7 +40,7 @@ func (b *begins) take(source string, now time.Time, max, total int) time.Duratio
 		b.since, b.count, b.all = now, map[string]int{}, 0
 	}
 	if _, known := b.count[source]; !known && len(b.count) >= maxBeginSources {
-		source = otherSources
+		source = audit.OtherSources
 	}
 	if b.count[source] >= max || total > 0 && b.all >= total {
 		return b.since.Add(beginsEvery).Sub(now)

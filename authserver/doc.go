@@ -50,9 +50,26 @@
 //	RFC 9700 2.1      exact redirect match                TestARedirectURIMatchesAsAString
 //	RFC 9700 2.1.2    no implicit grant                   TestAuthorizeRefusals
 //	RFC 9700 2.4      no password grant                   TestACodeIsRefused
+//	RFC 9700 4.11.2   errors are no open redirector       TestErrorsLeadNobodyToAStrangersSite
 //	RFC 9700 4.14.2   rotation; reuse ends the family     TestARotatedTokenThatComesBack
 //	RFC 9728 3        metadata of each resource           TestMetadata
 //	RFC 9728 5.1      challenges name it                  TestChallenges
+//
+// And of Web Authentication Level 3, for passkeys:
+//
+//	5.1.3, 13.4.9     one RP ID and origin                TestPasskeysAreForOneAddress
+//	7.1, 7.2          challenge, origin, RP ID, UP, UV    TestWhatIsNotThePasskeyOpensNothing
+//	7.1 step 27       a credential id is one account's    TestAPasskeyIsOnePersonsAndAnAccountHasSoMany
+//	7.2 step 22       the counter goes on                 TestWhatIsNotThePasskeyOpensNothing
+//	13.4.3            a challenge is random, used once    TestOfManyAnswersToOneChallengeOneCounts
+//	14.6.1, 14.6.3    no account or credential is named   TestAPasskeyIsAddedAndSignsInByItself
+//	RFC 8176 2        hwk or swk, user, mfa               TestAPasskeyIsAddedAndSignsInByItself
+//
+// And of OpenID Connect Core, for max_age and prompt:
+//
+//	3.1.2.1           an older sign-in is not enough      TestAnOlderSignInIsNotEnoughWhereANewOneIsAsked
+//	3.1.2.1           prompt=none shows no page           TestPromptNoneNeverShowsAPage
+//	3.1.3.7 12        the provider's auth_time counts     TestTheProvidersOwnSignInIsWhatCounts
 //
 // # Where we differ
 //
@@ -66,6 +83,30 @@
 //   - A rotated refresh token that its client repeats within ten seconds, while
 //     the successor is unused, is refused without ending the family: the answer
 //     may have been lost.
+//   - Web Authentication 7.1: no attestation is asked for or judged, so that a
+//     passkey is in hardware (hwk) is its own word.
+//   - RFC 6749 4.1.2.1 lets errors go to the client by redirect. Of a client that
+//     nobody vouches for, and whose answers go to a site, an error from before the
+//     person was asked is shown on a page that leads there (RFC 9700 4.11.2).
+//     prompt=none is answered by redirect, as 4.11.2 allows: a silent request that
+//     showed a page would hang.
 //   - Tokens are 256 random bits that only the store and the index know. No key
 //     signs them, so none can leak and none has to rotate.
+//
+// # What loopback can't keep apart
+//
+// Cookies know no ports (RFC 6265 8.5). Over plain http on loopback, a program of
+// this computer that gets the person's browser to open its own port, at the path
+// of one of our pages, is sent the session's cookie and can use it. Paths narrow
+// that, and redirect URIs at those paths are refused, but it can't be closed from
+// here: whatever else the browser sends (Sec-Fetch headers, a cookie named after
+// the port, Secure on localhost) it sends to that port as well, or the program
+// can make it up. A second value in addresses and forms would be safe from it,
+// and would end the session with the tab: every program that asks for access
+// would ask for the password again, and prompt=none never succeed. HTTP
+// authentication does know ports, but has no sign-out and no second factor. What
+// such a program still does not get is the password or a passkey, which the
+// account page asks for before it changes how somebody signs in. Who shares a
+// computer with programs they don't trust serves with TLS under a name of its
+// own, where the cookie is bound to the host and the browser to the certificate.
 package authserver

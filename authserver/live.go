@@ -92,6 +92,14 @@ func (s *Server) client(ctx context.Context, id string) (*store.Client, error) {
 	return s.Clients.Client(ctx, id)
 }
 
+// standingClient is client for a request that stands on what was allowed before.
+func (s *Server) standingClient(ctx context.Context, id string) (*store.Client, error) {
+	if id == ClientCLI {
+		return cli(), nil
+	}
+	return s.Clients.Standing(ctx, id)
+}
+
 // knownClient finds the client of a grant without asking anybody else.
 func (s *Server) knownClient(ctx context.Context, id string) (*store.Client, bool, error) {
 	for i := range s.Clients.Static {
@@ -159,7 +167,6 @@ func (s *Server) sweep(ctx context.Context) {
 		case <-expire.C:
 			s.index.expire()
 		case <-touch.C:
-			s.failures.flush(s)
 			if err := s.flushTouches(ctx); err != nil {
 				s.Logger.WarnContext(ctx, "last uses of tokens were not written", "err", err)
 			}
@@ -174,8 +181,8 @@ type touches struct {
 }
 
 func (s *Server) touched(t *tokenEntry, now time.Time) {
-	last := t.used.Load()
-	if now.Unix()-last < int64(touchEvery/time.Second) || !t.used.CompareAndSwap(last, now.Unix()) {
+	last, this := t.used.Load(), uint32(now.Unix())
+	if this-last < uint32(touchEvery/time.Second) || !t.used.CompareAndSwap(last, this) {
 		return
 	}
 	g := t.grant

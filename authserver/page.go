@@ -38,13 +38,13 @@ func (s *Server) frame(r *http.Request, u *store.User) pages.Frame {
 }
 
 // page sends a page whose forms stay here.
-func page(w http.ResponseWriter, status int, html []byte) { send(w, status, html, false) }
+func page(w http.ResponseWriter, status int, html []byte) { send(w, status, html, false, false) }
 
 // pageOnward sends a page whose form may be answered by going to the client.
-func pageOnward(w http.ResponseWriter, status int, html []byte) { send(w, status, html, true) }
+func pageOnward(w http.ResponseWriter, status int, html []byte) { send(w, status, html, true, false) }
 
-func send(w http.ResponseWriter, status int, html []byte, onward bool) {
-	pages.Guard(w.Header(), onward)
+func send(w http.ResponseWriter, status int, html []byte, onward, scripted bool) {
+	pages.Guard(w.Header(), onward, scripted)
 	w.WriteHeader(status)
 	_, _ = w.Write(html) // the browser went away: nobody is left to tell
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"time"
 
 	"github.com/ostiary/ostiary/authserver/login"
@@ -30,9 +31,28 @@ type away struct {
 
 func (s *Server) providerCookie() string { return s.cookieName() + "-signin" }
 
-// beginProvider sends the browser to the identity provider. fresh asks it to
-// see the person again.
-func (s *Server) beginProvider(w http.ResponseWriter, r *http.Request, request string, fresh bool) {
+// askProvider is how the sign-in at the provider must be for a, and for a person
+// who wants to be somebody else than they are there.
+func askProvider(a *authorization, another bool) login.Ask {
+	var ask login.Ask
+	switch {
+	case another, a != nil && slices.Contains(a.Prompt, "login"):
+		ask.Prompt = "login"
+	case a != nil && slices.Contains(a.Prompt, "select_account"):
+		ask.Prompt = "select_account"
+	}
+	switch {
+	case a == nil:
+	case slices.Contains(a.Prompt, "login"):
+		ask.MaxAge = new(time.Duration) // the client's demand, unlike the person's own wish
+	case a.MaxAge >= 0:
+		ask.MaxAge = &a.MaxAge
+	}
+	return ask
+}
+
+// beginProvider sends the browser to the identity provider.
+func (s *Server) beginProvider(w http.ResponseWriter, r *http.Request, request string, ask login.Ask) {
 	if s.base(r) != s.Issuer {
 		// The provider knows one address of ours, and the cookie must be there.
 		query := r.URL.Query()
@@ -46,7 +66,7 @@ func (s *Server) beginProvider(w http.ResponseWriter, r *http.Request, request s
 			Next: "Try again in " + pages.Wait(wait) + "."}.HTML())
 		return
 	}
-	to, pending, err := s.OIDC.Begin(r.Context(), s.Issuer+callbackPath, fresh)
+	to, pending, err := s.OIDC.Begin(r.Context(), s.Issuer+callbackPath, ask)
 	if errors.Is(err, login.ErrUnavailable) {
 		s.providerDown(w, r, request, err)
 		return
@@ -114,10 +134,13 @@ func (s *Server) serveLoginCallback(w http.ResponseWriter, r *http.Request) {
 		s.providerDown(w, r, begun.Request, err)
 		return
 	case errors.Is(err, login.ErrDisabled):
-		s.failures.add(s, s.source(r))
+		s.Flood.Add(s.source(r), eventSignInFailed)
 		page(w, http.StatusForbidden, pages.Problem{Frame: s.frame(r, nil), Title: "Your account is disabled",
 			What: s.OIDC.Place() + " knows you, but an operator has disabled your account at this gateway.",
 			Next: "Ask the operator to enable it."}.HTML())
+		return
+	case errors.Is(err, login.ErrTooOld):
+		s.tooOld(w, r, begun.Request)
 		return
 	case errors.Is(err, login.ErrRefused):
 		s.notOurs(w, r, begun.Request, err.Error())
@@ -138,7 +161,7 @@ func (s *Server) serveLoginCallback(w http.ResponseWriter, r *http.Request) {
 // helps an operator, and an attacker as much.
 func (s *Server) notOurs(w http.ResponseWriter, r *http.Request, request, why string) {
 	s.Logger.WarnContext(r.Context(), "a sign-in at the identity provider was refused", "why", why, "source", s.source(r))
-	s.failures.add(s, s.source(r))
+	s.Flood.Add(s.source(r), eventSignInFailed)
 	v := pages.Problem{Frame: s.frame(r, nil), Title: "You are not signed in",
 		What: "The answer from " + pages.Text(s.OIDC.Place(), 60) + " can't be used.",
 		Why:  "It was cancelled there, came too late or twice, or belongs to another browser.",
@@ -147,6 +170,18 @@ func (s *Server) notOurs(w http.ResponseWriter, r *http.Request, request, why st
 		v.Link += "?" + url.Values{"request": {request}}.Encode()
 	}
 	page(w, http.StatusBadRequest, v.HTML())
+}
+
+// tooOld says that the provider let the person in by an earlier sign-in, where
+// the program asked for a new one (OpenID Connect Core 3.1.2.1, max_age and
+// prompt=login).
+func (s *Server) tooOld(w http.ResponseWriter, r *http.Request, request string) {
+	s.Logger.WarnContext(r.Context(), "the identity provider did not have a person sign in anew, or its ID token does not say when they did (auth_time)", "issuer", s.OIDC.Issuer)
+	place := pages.Text(s.OIDC.Place(), 60)
+	page(w, http.StatusForbidden, pages.Problem{Frame: s.frame(r, nil), Title: "Please sign in anew",
+		What: "The program that sent you here wants you to prove again who you are, and " + place + " did not confirm that you just did.",
+		Next: "Sign in again. If " + place + " doesn't ask you for anything, sign out there first.",
+		Link: "/login?" + url.Values{"with": {"provider"}, "request": {request}, "switch": {"1"}}.Encode(), Label: "Sign in again"}.HTML())
 }
 
 // providerDown says that the identity provider can't be reached.

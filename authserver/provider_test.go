@@ -121,6 +121,63 @@ func TestTheProvidersPersonComesBackToTheirRequest(t *testing.T) {
 
 // TestAnAnswerBelongsToOneBrowserOnce are the ways to hand in a foreign or used
 // answer of the provider.
+// TestTheProvidersOwnSignInIsWhatCounts: max_age and prompt=login are asked
+// there, and a session that is new stands on the sign-in that its provider names.
+func TestTheProvidersOwnSignInIsWhatCounts(t *testing.T) {
+	for _, tt := range []struct {
+		ask, value string
+		signed     time.Duration // ago, by the provider's word; negative = it doesn't say
+		sent       [2]string     // max_age, prompt
+		in         bool
+	}{
+		{"max_age", "600", 5 * time.Minute, [2]string{"600", ""}, true},
+		{"max_age", "600", 11 * time.Minute, [2]string{"600", ""}, false},
+		{"max_age", "600", -1, [2]string{"600", ""}, false},
+		{"prompt", "login", 0, [2]string{"0", "login"}, true},
+		{"prompt", "login", time.Minute, [2]string{"0", "login"}, false},
+		{"prompt", "login", -1, [2]string{"0", "login"}, false},
+		{"prompt", "select_account", time.Hour, [2]string{"", "select_account"}, true},
+		{"prompt", "consent", time.Hour, [2]string{"", ""}, true},
+	} {
+		t.Run(tt.ask+"="+tt.value, func(t *testing.T) {
+			c, h := atCompany(t)
+			at := h.clock().Add(-tt.signed)
+			if tt.signed >= 0 {
+				c.person["auth_time"] = at.Unix()
+			}
+			b := h.browser()
+			a := b.get(authorize("loop", loopUsed, tt.ask, tt.value))
+			there := b.get("/login?" + url.Values{"with": {"provider"}, "request": {a.field("request")}}.Encode())
+			if q := there.query(); q.Get("max_age") != tt.sent[0] || q.Get("prompt") != tt.sent[1] {
+				t.Errorf("asked for max_age=%q prompt=%q", q.Get("max_age"), q.Get("prompt"))
+			}
+			a = b.get(back(c.visit(there)))
+			if !tt.in {
+				if a.StatusCode != http.StatusForbidden || b.cookieOf() != nil || !strings.Contains(a.body, "with=provider") {
+					t.Errorf("let in by an old sign-in: %d %s", a.StatusCode, a.at())
+				}
+				return
+			}
+			if a.at() != "/consent" {
+				t.Fatalf("back at %s, %d\n%s", a.at(), a.StatusCode, a.body)
+			}
+			p := must(h.at("/mcp", h.redeem(b.decide(a, "approve"), "loop", loopUsed)))
+			if p.AuthTime.Unix() != at.Unix() {
+				t.Errorf("the grant says %v, the provider %v", p.AuthTime, at)
+			}
+		})
+	}
+	// A session that is new, by an older sign-in, does not pass for one either.
+	c, h := atCompany(t)
+	c.person["auth_time"] = h.clock().Add(-time.Hour).Unix()
+	b := h.browser()
+	a := b.get(authorize("loop", loopUsed, "max_age", "600"))
+	b.enterBy(c)
+	if a := b.get("/consent?" + url.Values{"request": {a.field("request")}}.Encode()); a.at() != "/login" {
+		t.Errorf("gone round max_age to %s", a.at())
+	}
+}
+
 func TestAnAnswerBelongsToOneBrowserOnce(t *testing.T) {
 	tests := []struct {
 		rule string

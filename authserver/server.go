@@ -32,6 +32,7 @@ type Config struct {
 	Issuer string // the public base URL: scheme and host, no path, no slash at its end
 	Store  *store.Store
 	Audit  audit.Sink
+	Flood  *audit.Flood // counts what nobody known does in vain; nil = one of the server's own
 	Logger *slog.Logger
 	Now    func() time.Time // nil = time.Now
 
@@ -65,8 +66,9 @@ type Server struct {
 	index    *index
 	races    races
 	touch    touches
+	nobody   nobody
 	cross    *http.CrossOriginProtection
-	failures failures
+	passkeys *login.Passkeys // nil = this address can have none
 	begins   begins
 
 	pushes   begins
@@ -95,6 +97,9 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Flood == nil {
+		c.Flood = &audit.Flood{Sink: c.Audit, Now: c.Now}
 	}
 	if c.Upstreams == nil {
 		c.Upstreams = func() []Resource { return nil }
@@ -131,6 +136,10 @@ func New(ctx context.Context, c Config) (*Server, error) {
 	if err := checkIssuers(issuers); err != nil {
 		return nil, fmt.Errorf("authserver: %w", err)
 	}
+	s.passkeys = login.NewPasskeys(c.Issuer, c.Local, c.Store)
+	if s.nobody, err = newNobody(c.Store); err != nil {
+		return nil, fmt.Errorf("authserver: %w", err)
+	}
 	s.index = newIndex(c.Now)
 	if err := s.fill(ctx); err != nil {
 		return nil, fmt.Errorf("read the live tokens: %w", err)
@@ -146,7 +155,7 @@ func New(ctx context.Context, c Config) (*Server, error) {
 func (s *Server) Close() error {
 	s.stop()
 	s.work.Wait()
-	s.failures.flush(s)
+	s.Flood.Flush()
 	s.index.close()
 	return s.flushTouches(context.Background())
 }
@@ -165,22 +174,24 @@ func (s *Server) Routes(mux *http.ServeMux) {
 		"/mcp/.well-known/openid-configuration":    s.serveMetadata,
 
 		"/oauth/authorize": s.serveAuthorize,
-		"/oauth/token":     s.crossOrigin(s.serveToken),
-		"/oauth/revoke":    s.crossOrigin(s.serveRevoke),
-		"/oauth/par":       s.crossOrigin(s.servePush),
+		"/oauth/token":     s.crossOrigin(s.counted("oauth.token", s.serveToken)),
+		"/oauth/revoke":    s.crossOrigin(s.counted("oauth.revoke", s.serveRevoke)),
+		"/oauth/par":       s.crossOrigin(s.counted("oauth.par", s.servePush)),
 
-		"/login":          s.serveLogin,
-		"/login/callback": s.serveLoginCallback,
-		"/logout":         s.serveLogout,
-		"/consent":        s.serveConsent,
-		"/account":        s.serveAccount,
-		"/account/":       s.serveAccount,
-		"/setup":          s.serveSetup,
+		"/login":           s.serveLogin,
+		"/login/callback":  s.serveLoginCallback,
+		"/login/passkey":   s.servePasskeyAsk,
+		"/logout":          s.serveLogout,
+		"/consent":         s.serveConsent,
+		"/account":         s.serveAccount,
+		"/account/":        s.serveAccount,
+		"/account/passkey": s.servePasskeyAccount,
+		"/setup":           s.serveSetup,
 	} {
 		mux.HandleFunc(path, h)
 	}
 	if s.Clients.Registration.Enabled {
-		mux.HandleFunc("/oauth/register", s.crossOrigin(s.Clients.ServeHTTP))
+		mux.HandleFunc("/oauth/register", s.crossOrigin(s.counted("oauth.register", s.Clients.ServeHTTP)))
 	}
 	s.assets(mux)
 }

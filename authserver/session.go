@@ -33,7 +33,7 @@ const (
 	eventSignedIn        = "session.started"
 	eventSignedOut       = "session.ended"
 	eventSignedOutAll    = "session.ended_everywhere"
-	eventSignInFailed    = "signin.failed"
+	eventSignInFailed    = "signin.failed" // in summaries (audit.Flood)
 	eventConsentGiven    = "consent.given"
 	eventConsentDenied   = "consent.denied"
 	eventConsentBack     = "consent.withdrawn"

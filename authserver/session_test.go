@@ -191,8 +191,9 @@ func TestGuessingIsSlowedDownAndRecordedOnce(t *testing.T) {
 			if a.Header.Get("Retry-After") == "" || !strings.Contains(a.body, "Try again in") {
 				t.Errorf("the answer does not say when: %s", a.Header.Get("Retry-After"))
 			}
-			h.failures.flush(h.Server)
-			if got := h.records.named(eventSignInFailed); len(got) != 1 || got[0].RequestedBy != "127.0.0.1" {
+			h.Flood.Flush()
+			got := h.records.named(audit.EventFailures)
+			if len(got) != 1 || got[0].RequestedBy != "127.0.0.1" || got[0].Failures.Kinds[0].Kind != eventSignInFailed {
 				t.Errorf("records: %+v", got)
 			}
 			return
@@ -288,5 +289,23 @@ func TestASignInUnderWayEndsWithThePassword(t *testing.T) {
 				t.Errorf("%d sessions", len(all))
 			}
 		})
+	}
+}
+
+func TestRefusedRequestsWithoutAPersonAreCounted(t *testing.T) {
+	h := newHouse(t)
+	b := h.browser()
+	for _, path := range []string{"/oauth/token", "/oauth/token", "/oauth/revoke", "/oauth/par"} {
+		if a := b.post(path, url.Values{"grant_type": {"refresh_token"}, "refresh_token": {"x"}, "client_id": {"nobody"}}); a.StatusCode < 400 || a.StatusCode >= 500 {
+			t.Errorf("%s: %d", path, a.StatusCode)
+		}
+	}
+	h.Flood.Flush()
+	got := h.records.named(audit.EventFailures)
+	if len(got) != 1 {
+		t.Fatalf("%d summaries", len(got))
+	}
+	if kinds := fmt.Sprint(got[0].Failures.Kinds); kinds != "[{oauth.token 2} {oauth.revoke 1} {oauth.par 1}]" {
+		t.Error(kinds)
 	}
 }

@@ -47,7 +47,7 @@ func (s *Server) serveLogin(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if query.Get("with") == "provider" && s.OIDC != nil {
-		s.beginProvider(w, r, request, query.Get("switch") != "" || a != nil && slices.Contains(a.Prompt, "login"))
+		s.beginProvider(w, r, request, askProvider(a, query.Get("switch") != ""))
 		return
 	}
 	if u, ses := s.signedIn(r); u != nil && query.Get("switch") == "" && !s.signInAgain(a, ses) {
@@ -81,9 +81,10 @@ func next(request string) string {
 
 // signInAgain says whether a asks for a newer sign-in than ses (OpenID Connect
 // Core 3.1.2.1, prompt and max_age). One that was made for it is new enough,
-// whatever the clocks say.
+// however long the person took since; that a session is new says nothing, for
+// the identity provider may have let them in by an older sign-in of theirs.
 func (s *Server) signInAgain(a *authorization, ses *store.Session) bool {
-	if a == nil || !ses.Created.Before(a.Issued) {
+	if a == nil || !ses.Created.Before(a.Issued) && !ses.AuthTime.Before(a.Issued.Add(-clockSkew)) {
 		return false
 	}
 	return slices.Contains(a.Prompt, "login") || a.MaxAge >= 0 && s.Now().Sub(ses.AuthTime) > a.MaxAge
@@ -93,6 +94,7 @@ func (s *Server) signInAgain(a *authorization, ses *store.Session) bool {
 func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, status int, a *authorization, v pages.SignIn) {
 	v.Frame = s.frame(r, nil)
 	v.Local = s.Local != nil
+	v.Passkeys = v.Local && s.passkeysAt(r) != nil
 	if s.OIDC != nil {
 		v.Provider = pages.Text(s.OIDC.Place(), 60)
 	}
@@ -100,7 +102,7 @@ func (s *Server) showSignIn(w http.ResponseWriter, r *http.Request, status int, 
 		c := shown(a)
 		v.For = &c
 	}
-	pageOnward(w, status, v.HTML())
+	send(w, status, v.HTML(), true, v.Passkeys)
 }
 
 // signIn judges the form of the sign-in page, or of the page for the code.
@@ -113,8 +115,12 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, form url.Values)
 		s.showSignIn(w, r, http.StatusForbidden, a, pages.SignIn{Request: form.Get("request"), Problem: "There are no passwords at this gateway."})
 		return
 	}
-	if sealed := form.Get("step"); sealed != "" {
-		s.signInCode(w, r, a, form, sealed)
+	if form.Get("passkey") != "" {
+		s.signInPasskey(w, r, a, form)
+		return
+	}
+	if form.Get("step") != "" {
+		s.signInCode(w, r, a, form)
 		return
 	}
 	v := pages.SignIn{Request: form.Get("request"), Username: pages.Text(form.Get("username"), 64)}
@@ -136,15 +142,20 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, form url.Values)
 	s.enter(w, r, u, amr, v.Request)
 }
 
-// signInCode judges the second step.
-func (s *Server) signInCode(w http.ResponseWriter, r *http.Request, a *authorization, form url.Values, sealed string) {
-	request := form.Get("request")
-	var st step
-	plain, err := s.Store.Unseal(purposeStep, sealed, nil)
+// openStep opens the step of a form; not ok = too old, or not for its request.
+func (s *Server) openStep(form url.Values) (st step, ok bool) {
+	plain, err := s.Store.Unseal(purposeStep, form.Get("step"), nil)
 	if err == nil {
 		err = json.Unmarshal(plain, &st)
 	}
-	if err != nil || st.Request != about(request) || !s.Now().Before(st.Expires) {
+	return st, err == nil && st.Request == about(form.Get("request")) && s.Now().Before(st.Expires)
+}
+
+// signInCode judges the second step.
+func (s *Server) signInCode(w http.ResponseWriter, r *http.Request, a *authorization, form url.Values) {
+	request := form.Get("request")
+	st, ok := s.openStep(form)
+	if !ok {
 		s.showSignIn(w, r, http.StatusForbidden, a, pages.SignIn{Request: request, Problem: "That took too long. Please begin again."})
 		return
 	}
@@ -161,16 +172,30 @@ func (s *Server) signInCode(w http.ResponseWriter, r *http.Request, a *authoriza
 	s.enter(w, r, u, amr, request)
 }
 
-// askCode shows the page for the one-time code.
+// askCode shows the page for what comes after the password.
 func (s *Server) askCode(w http.ResponseWriter, r *http.Request, status int, name, request, problem string, expires time.Time) {
+	id := login.LocalIssuer + ":" + name
 	plain, err := json.Marshal(step{name, about(request), expires})
+	u := &store.User{}
+	if err == nil {
+		u, err = s.Store.User(r.Context(), id)
+	}
+	if errors.Is(err, store.ErrNotFound) { // deleted meanwhile: nothing will fit
+		u, err = &store.User{}, nil
+	}
+	var keys []store.Passkey
+	if err == nil {
+		keys, err = s.Store.Passkeys(r.Context(), id)
+	}
 	if err != nil {
 		s.fail(w, r, err)
 		return
 	}
-	pageOnward(w, status, pages.Code{
+	v := pages.Code{
 		Frame: s.frame(r, nil), Request: request, Step: s.Store.Seal(purposeStep, plain, nil), Problem: problem,
-	}.HTML())
+		TOTP: u.TOTP != nil, Passkey: len(keys) > 0, Passkeys: s.passkeysAt(r) != nil,
+	}
+	send(w, status, v.HTML(), true, v.Passkey && v.Passkeys)
 }
 
 // signInProblem says in words what went wrong, and how the answer says it. ""
@@ -179,10 +204,10 @@ func (s *Server) signInProblem(w http.ResponseWriter, r *http.Request, err error
 	many := (*login.TooManyError)(nil)
 	switch {
 	case errors.Is(err, login.ErrWrong):
-		s.failures.add(s, s.source(r))
+		s.Flood.Add(s.source(r), eventSignInFailed)
 		return http.StatusForbidden, wrong
 	case errors.As(err, &many):
-		s.failures.add(s, s.source(r))
+		s.Flood.Add(s.source(r), eventSignInFailed)
 		retryAfter(w, many.RetryAfter)
 		return http.StatusTooManyRequests, "Too many attempts. Try again in " + pages.Wait(many.RetryAfter) + "."
 	case errors.Is(err, login.ErrBusy):

@@ -22,8 +22,8 @@ func (e *ChallengeError) Error() string { return e.reason }
 // (RFC 6750 3, RFC 9728 5.1).
 func (e *ChallengeError) Challenge() (status int, wwwAuthenticate string) { return e.status, e.header }
 
-// maxBearer is the longest token that is looked at.
-const maxBearer = 256
+// maxBearer is more than any token of ours has; what is longer is none.
+const maxBearer = 64
 
 // Verify checks the bearer token of a request to /mcp or /mcp/{upstream}: that
 // it is one of ours, live, and for this resource (MCP, Authorization: servers
@@ -53,8 +53,8 @@ func (s *Server) Verify(_ context.Context, r *http.Request) (*identity.Principal
 	}
 	var text [maxBearer]byte // on the stack: a token check allocates nothing
 	if n := copy(text[:], token); n == len(token) {
-		now := s.Now()
-		if p, t := s.index.lookup(sha256.Sum256(text[:n]), now); p != nil && covers(t.path, r.URL.Path) {
+		now, hash := s.Now(), sha256.Sum256(text[:n])
+		if p, t := s.index.lookup(&hash, now); p != nil && t.covers(r.URL.Path) {
 			s.touched(t, now)
 			return p, nil
 		}

@@ -227,7 +227,7 @@ func TestRandomBearersCostNothing(t *testing.T) {
 			t.Fatal("a random token works")
 		}
 	}
-	if len(h.records.list) != before || len(h.index.tokens) != 0 {
+	if len(h.records.list) != before || h.index.tokens.len() != 0 {
 		t.Error("they left something behind")
 	}
 }

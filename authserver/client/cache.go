@@ -13,6 +13,10 @@ const (
 	// reloadAfter bounds how often an entry is loaded because someone asks for
 	// more than it has, such as a key id that nobody knows.
 	reloadAfter = time.Minute
+	// maxStale bounds how long a client that people let in goes on without what
+	// it publishes about itself, from when that was last read. It is more than
+	// MaxFresh, for what is still fresh may be older than a day.
+	maxStale = MaxFresh + 24*time.Hour
 )
 
 // errBusy: too much is being fetched already. It is not remembered.
@@ -34,6 +38,20 @@ type entry[T any] struct {
 	err     error
 	loaded  time.Time
 	expires time.Time
+	before  good[T] // set when the entry is made
+}
+
+// good is the last value that was loaded well, and when; zero = none.
+type good[T any] struct {
+	value T
+	at    time.Time
+}
+
+func (e *entry[T]) good() good[T] {
+	if e.err == nil {
+		return good[T]{e.value, e.loaded}
+	}
+	return e.before
 }
 
 func newCache[T any](max int) cache[T] {
@@ -60,6 +78,34 @@ func (c *cache[T]) get(ctx context.Context, key string, now func() time.Time, an
 	}
 }
 
+// standing is get for who can't wait: while a value is being loaded anew, or
+// can't be had now, the one before counts until it is maxStale old. One that was
+// refused counts no more.
+func (c *cache[T]) standing(ctx context.Context, key string, now func() time.Time, load func(context.Context) (T, time.Duration, error)) (T, error) {
+	e, err := c.entry(ctx, key, now, false, load)
+	switch {
+	case err != nil: // no room
+	case e.over() && (e.err == nil || errors.Is(e.err, errRefused)):
+		return e.value, e.err
+	case !e.before.at.IsZero() && now().Sub(e.before.at) < maxStale:
+		return e.before.value, nil
+	}
+	return c.get(ctx, key, now, false, load)
+}
+
+// seed remembers a value that was loaded at a time before, by another process
+// perhaps. It is to be loaded anew before it counts for get.
+func (c *cache[T]) seed(key string, value T, at, now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.entries[key] != nil || len(c.entries) >= c.max && !c.evict(now) {
+		return
+	}
+	e := &entry[T]{done: make(chan struct{}), value: value, loaded: at, expires: at}
+	close(e.done)
+	c.entries[key] = e
+}
+
 func (c *cache[T]) entry(ctx context.Context, key string, now func() time.Time, anew bool, load func(context.Context) (T, time.Duration, error)) (*entry[T], error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,6 +122,9 @@ func (c *cache[T]) entry(ctx context.Context, key string, now func() time.Time, 
 		return nil, errBusy
 	}
 	e := &entry[T]{done: make(chan struct{})}
+	if old != nil {
+		e.before = old.good()
+	}
 	c.entries[key] = e
 	go func() {
 		defer close(e.done)

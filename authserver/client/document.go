@@ -24,9 +24,10 @@ const (
 )
 
 // Documents are clients whose id is the https URL of a document (client id
-// metadata document; MCP 2026-07-28 Authorization). A document that can't be had
-// when what we remember of it has expired is refused, not served stale: it may
-// have been withdrawn.
+// metadata document; MCP 2026-07-28 Authorization). Where a person is to be
+// asked, a document that can't be had when what we remember of it has expired is
+// refused, not served stale: it may have been withdrawn. A client that was let
+// in before keeps what it has for two days meanwhile (Registry.Standing).
 type Documents struct {
 	Enabled bool // fetch them
 	// Pinned documents are the operator's: URL → file. They are read at start and
@@ -48,8 +49,8 @@ func (d *Documents) defaults() {
 // client_id_metadata_document_supported.
 func (d *Documents) Accepted() bool { return d.Enabled || len(d.Pinned) > 0 }
 
-// document finds the client whose id is the URL id.
-func (r *Registry) document(ctx context.Context, id string) (*store.Client, error) {
+// document finds the client whose id is the URL id; standing = as Standing does.
+func (r *Registry) document(ctx context.Context, id string, standing bool) (*store.Client, error) {
 	if err := r.documentURL(id); err != nil {
 		return nil, fmt.Errorf("client id: %w: %w", err, store.ErrNotFound)
 	}
@@ -64,15 +65,34 @@ func (r *Registry) document(ctx context.Context, id string) (*store.Client, erro
 	case !r.Documents.allows(id):
 		return nil, fmt.Errorf("the host of client %.200q may not bring documents to this server: %w", id, store.ErrNotFound)
 	}
-	c, err := r.docs.get(ctx, id, r.Now, false, func(ctx context.Context) (*store.Client, time.Duration, error) {
-		body, fresh, err := r.fetches.get(ctx, id, MaxDocument)
+	known, err := r.known(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	load := func(ctx context.Context) (*store.Client, time.Duration, error) {
+		body, fresh, err := r.fetches.get(ctx, id, MaxDocument, known != nil)
 		if err != nil {
 			r.warnUnread(id, err)
 			return nil, 0, err
 		}
 		c, err := r.readDocument(id, body)
+		if err == nil {
+			c.Fetched = r.Now()
+		}
 		return c, r.Documents.keep(fresh), err
-	})
+	}
+	var c *store.Client
+	switch {
+	case known == nil:
+		c, err = r.docs.get(ctx, id, r.Now, false, load)
+	case standing:
+		if !known.Fetched.IsZero() {
+			r.knownDocs.seed(id, known, known.Fetched, r.Now())
+		}
+		c, err = r.knownDocs.standing(ctx, id, r.Now, load)
+	default:
+		c, err = r.knownDocs.get(ctx, id, r.Now, false, load)
+	}
 	switch {
 	case err == nil:
 		return clone(c), nil
@@ -80,6 +100,16 @@ func (r *Registry) document(ctx context.Context, id string) (*store.Client, erro
 		return nil, fmt.Errorf("document of client %.200q: %w: %w", id, err, store.ErrNotFound)
 	}
 	return nil, fmt.Errorf("document of client %.200q: %w: %w", id, err, ErrUnavailable)
+}
+
+// known is the record of a client that describes itself, which it has since a
+// person let it in; nil = a stranger's.
+func (r *Registry) known(ctx context.Context, id string) (*store.Client, error) {
+	c, err := r.Store.Client(ctx, id)
+	if errors.Is(err, store.ErrNotFound) || err == nil && c.Kind != Document {
+		return nil, nil
+	}
+	return c, err
 }
 
 // warnUnread tells the operator that a document can't be had: on a network

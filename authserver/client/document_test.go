@@ -357,7 +357,10 @@ func TestStrangersCantSendUsIntoThePrivateNetwork(t *testing.T) {
 	}
 }
 
+// nothing is a store that knows nobody.
 type nothing struct{ Store }
+
+func (nothing) Client(context.Context, string) (*store.Client, error) { return nil, store.ErrNotFound }
 
 func TestWhichAddressesMayBeDialled(t *testing.T) {
 	tests := map[string][3]bool{ // stranger, stranger under Dev, operator
@@ -422,21 +425,21 @@ func TestManyAskersCauseOneFetch(t *testing.T) {
 func TestOnlySoManyFetchesAtATime(t *testing.T) {
 	d, s := newDesk(t, withDocuments), newSite(t)
 	for range fetchSlots {
-		d.fetches.slots <- struct{}{}
+		d.fetches.gate.all <- struct{}{}
 	}
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, _, err := d.fetches.get(short, s.url, MaxDocument); !errors.Is(err, errBusy) || s.hits.Load() != 0 {
+	if _, _, err := d.fetches.get(short, s.url, MaxDocument, true); !errors.Is(err, errBusy) || s.hits.Load() != 0 {
 		t.Errorf("one too many: %v, %d fetches", err, s.hits.Load())
 	}
-	<-d.fetches.slots
+	<-d.fetches.gate.all
 	for range 3 { // each gives its slot back
-		if _, _, err := d.fetches.get(t.Context(), s.url, MaxDocument); err != nil {
+		if _, _, err := d.fetches.get(t.Context(), s.url, MaxDocument, true); err != nil {
 			t.Error(err)
 		}
 	}
-	if len(d.fetches.slots) != fetchSlots-1 {
-		t.Errorf("%d slots are taken", len(d.fetches.slots))
+	if len(d.fetches.gate.all) != fetchSlots-1 {
+		t.Errorf("%d slots are taken", len(d.fetches.gate.all))
 	}
 }
 
@@ -580,6 +583,14 @@ func TestAUsedDocumentClientGetsARecord(t *testing.T) {
 	}
 	d.clock.add(2 * time.Hour)
 	s.set(s.json(map[string]any{"client_name": "Renamed"}))
+	for s.hits.Load() < 2 { // read anew behind the back of the request that stands on it
+		if err := d.Used(t.Context(), s.url); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := d.Client(t.Context(), s.url); err != nil { // waits for it
+		t.Fatal(err)
+	}
 	if err := d.Used(t.Context(), s.url); err != nil {
 		t.Fatal(err)
 	}

@@ -8,29 +8,49 @@ import (
 	"mime"
 	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
-const (
-	fetchTime  = 5 * time.Second // for all of one fetch, waiting for a slot included
-	fetchSlots = 16              // fetches at a time
-)
+// fetchTime is for all of one fetch, waiting at the gate included.
+const fetchTime = 5 * time.Second
 
 // fetcher gets small JSON documents from URLs that others name.
 type fetcher struct {
 	http  *http.Client
 	trust trust
-	slots chan struct{}
+	gate  *gate
+}
+
+// stayKey is where a fetch's context holds its stay, for its dials.
+type stayKey struct{}
+
+// dial is net.Dialer.ControlContext: it checks an address, and waits until it may
+// be dialled.
+func (t trust) dial(ctx context.Context, network, address string, c syscall.RawConn) error {
+	if err := t.control(network, address, c); err != nil {
+		return err
+	}
+	s, ok := ctx.Value(stayKey{}).(*stay)
+	if !ok {
+		return nil
+	}
+	ap, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return err
+	}
+	return s.address(ctx, ap.Addr())
 }
 
 func newFetcher(t trust) fetcher {
-	dialer := &net.Dialer{Timeout: fetchTime, Control: t.control}
+	dialer := &net.Dialer{Timeout: fetchTime, ControlContext: t.dial}
 	return fetcher{
 		trust: t,
-		slots: make(chan struct{}, fetchSlots),
+		gate:  newGate(),
 		http: &http.Client{
 			Transport: &http.Transport{
 				Proxy:                  nil, // a proxy would resolve the name behind our back
@@ -63,29 +83,33 @@ var errRefused = errors.New("refused")
 
 // get fetches uri: at most limit bytes of JSON. The error wraps errRefused where
 // another attempt would bring the same, and never holds a word of the answer.
-// fresh is how long its sender lets it be kept.
-func (f *fetcher) get(ctx context.Context, uri string, limit int64) (body []byte, fresh time.Duration, err error) {
+// fresh is how long its sender lets it be kept. known says that it is not for a
+// stranger.
+func (f *fetcher) get(ctx context.Context, uri string, limit int64, known bool) (body []byte, fresh time.Duration, err error) {
 	if err := f.checkURL(uri); err != nil {
 		return nil, 0, fmt.Errorf("%w: %w", errRefused, err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, fetchTime)
 	defer cancel()
-	select {
-	case f.slots <- struct{}{}:
-		defer func() { <-f.slots }()
-	case <-ctx.Done():
-		return nil, 0, errBusy
-	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
 	if err != nil {
 		return nil, 0, fmt.Errorf("%w: no valid URL", errRefused)
 	}
+	s, err := f.gate.enter(ctx, req.URL, known || f.trust == operator)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer s.leave()
+	req = req.WithContext(context.WithValue(ctx, stayKey{}, s))
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "ostiary")
 	res, err := f.http.Do(req)
 	if err != nil {
-		if errors.Is(err, errAddress) {
+		switch {
+		case errors.Is(err, errAddress):
 			return nil, 0, fmt.Errorf("%w: %w", errRefused, errAddress)
+		case errors.Is(err, errBusy):
+			return nil, 0, errBusy
 		}
 		var u *url.Error
 		if errors.As(err, &u) {

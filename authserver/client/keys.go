@@ -85,9 +85,13 @@ func (r *Registry) Keys(ctx context.Context, c *store.Client, keyID string) (*jo
 	r.setup()
 	switch {
 	case c.KeysURI != "" && c.Kind == Static:
-		return r.keySet(ctx, &r.trusted, c.KeysURI, keyID)
+		return r.keySet(ctx, &r.trusted, c.KeysURI, keyID, true)
 	case c.KeysURI != "":
-		return r.keySet(ctx, &r.fetches, c.KeysURI, keyID)
+		known, err := r.known(ctx, c.ID)
+		if err != nil {
+			return nil, err
+		}
+		return r.keySet(ctx, &r.fetches, c.KeysURI, keyID, known != nil)
 	}
 	set, err := publicKeys(c.Keys)
 	if err != nil {
@@ -100,7 +104,7 @@ func (r *Registry) Keys(ctx context.Context, c *store.Client, keyID string) (*jo
 // private network.
 func (r *Registry) OperatorKeys(ctx context.Context, uri, keyID string) (*jose.JSONWebKeySet, error) {
 	r.setup()
-	return r.keySet(ctx, &r.trusted, uri, keyID)
+	return r.keySet(ctx, &r.trusted, uri, keyID, true)
 }
 
 // CheckKeysURI says why the operator can't name uri for OperatorKeys.
@@ -109,11 +113,17 @@ func (r *Registry) CheckKeysURI(uri string) error {
 	return r.trusted.checkURL(uri)
 }
 
-func (r *Registry) keySet(ctx context.Context, f *fetcher, uri, keyID string) (*jose.JSONWebKeySet, error) {
+// keySet is the JWK Set at uri. The keys of a stranger and of one who is known
+// are remembered apart, so that no flood of the former pushes out the latter.
+func (r *Registry) keySet(ctx context.Context, f *fetcher, uri, keyID string, known bool) (*jose.JSONWebKeySet, error) {
+	keys := &r.keys
+	if known {
+		keys = &r.knownKeys
+	}
 	get := func(anew bool) (*jose.JSONWebKeySet, error) {
 		// What strangers may not reach they don't find in the cache either.
-		return r.keys.get(ctx, fmt.Sprint(f.trust, " ", uri), r.Now, anew, func(ctx context.Context) (*jose.JSONWebKeySet, time.Duration, error) {
-			body, fresh, err := f.get(ctx, uri, MaxKeySet)
+		return keys.get(ctx, fmt.Sprint(f.trust, " ", uri), r.Now, anew, func(ctx context.Context) (*jose.JSONWebKeySet, time.Duration, error) {
+			body, fresh, err := f.get(ctx, uri, MaxKeySet, known)
 			if err != nil {
 				return nil, 0, err
 			}

@@ -67,13 +67,15 @@ type Registry struct {
 	Audit  audit.Sink       // nil = none
 
 	limits  limiter
-	fetches fetcher // of what strangers name
-	trusted fetcher // of what the operator names
-	docs    cache[*store.Client]
+	fetches fetcher      // of what strangers name
+	trusted fetcher      // of what the operator names
 	warned  atomic.Int64 // Unix seconds of the last warning about an unreadable document
-	keys    cache[*jose.JSONWebKeySet]
 	pins    pins
 	once    sync.Once
+
+	// What was fetched for strangers, and for those who are known.
+	docs, knownDocs cache[*store.Client]
+	keys, knownKeys cache[*jose.JSONWebKeySet]
 }
 
 // Check says what is wrong with the fields, so that a server refuses to start on
@@ -117,8 +119,8 @@ func (r *Registry) setup() {
 			t = strangerHere
 		}
 		r.fetches, r.trusted = newFetcher(t), newFetcher(operator)
-		r.docs = newCache[*store.Client](maxCached)
-		r.keys = newCache[*jose.JSONWebKeySet](maxCached)
+		r.docs, r.knownDocs = newCache[*store.Client](maxCached), newCache[*store.Client](maxCached)
+		r.keys, r.knownKeys = newCache[*jose.JSONWebKeySet](maxCached), newCache[*jose.JSONWebKeySet](maxCached)
 	})
 }
 
@@ -131,6 +133,18 @@ func (r *Registry) setup() {
 // itself is not acceptable; ErrUnavailable when that can't be known now; errors
 // of the store.
 func (r *Registry) Client(ctx context.Context, id string) (*store.Client, error) {
+	return r.find(ctx, id, false)
+}
+
+// Standing is Client for a request that goes on from what a person allowed
+// before, such as a refresh. A client that describes itself, and has a record,
+// does not wait for its document: what was last read of it counts while it is
+// read anew, and for two days when it can't be.
+func (r *Registry) Standing(ctx context.Context, id string) (*store.Client, error) {
+	return r.find(ctx, id, true)
+}
+
+func (r *Registry) find(ctx context.Context, id string, standing bool) (*store.Client, error) {
 	r.setup()
 	if c := r.static(id); c != nil {
 		return c, nil
@@ -139,7 +153,7 @@ func (r *Registry) Client(ctx context.Context, id string) (*store.Client, error)
 		return nil, fmt.Errorf("client id of %d bytes: %w", len(id), store.ErrNotFound)
 	}
 	if strings.HasPrefix(id, "https://") || strings.HasPrefix(id, "http://") {
-		return r.document(ctx, id)
+		return r.document(ctx, id, standing)
 	}
 	c, err := r.Store.Client(ctx, id)
 	if err != nil {
@@ -179,8 +193,8 @@ func (r *Registry) Used(ctx context.Context, id string) error {
 		})
 		return err
 	}
-	c, err := r.Client(ctx, id)
-	if err != nil || c.Kind != Document || recent && known.Digest == c.Digest {
+	c, err := r.Standing(ctx, id)
+	if err != nil || c.Kind != Document || recent && known.Digest == c.Digest && c.Fetched.Sub(known.Fetched) < usedEvery {
 		return err
 	}
 	c.Created, c.LastUsed, c.Expires = now, now, now.Add(r.Registration.UsedTTL)

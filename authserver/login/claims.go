@@ -111,7 +111,8 @@ func (c *claims) apply(u *store.User) {
 	u.Groups = groups[:min(len(groups), maxGroups)]
 }
 
-// at is when the person signed in: the provider's word if it makes sense.
+// at is when the person signed in: the provider's word if it makes sense. One
+// that says nothing vouches for them at this moment.
 func (c *claims) at(now time.Time) time.Time {
 	if t := time.Unix(c.AuthTime, 0); c.AuthTime > 0 && t.Before(now) {
 		return t

@@ -1,7 +1,8 @@
 // Package login is how people prove who they are: by the password of a local
-// account, with a one-time code where one is set up, or at the company's OpenID
-// Connect provider. It hands package authserver a person and the methods by
-// which they were recognised; sessions, pages and tokens are built there.
+// account, with a one-time code or a passkey where there is one; by a passkey
+// alone; or at the company's OpenID Connect provider. It hands package
+// authserver a person and the methods by which they were recognised; sessions,
+// pages and tokens are built there.
 package login
 
 import (
@@ -18,7 +19,7 @@ var (
 	// disabled. It says no more, and costs the same, whatever is wrong.
 	ErrWrong = errors.New("that name and password do not fit")
 	// ErrCodeNeeded: the password is right, and the account asks for a
-	// one-time code too.
+	// one-time code or a passkey too.
 	ErrCodeNeeded = errors.New("a one-time code is needed")
 	// ErrBusy: too many passwords are being checked at this moment. Nothing
 	// was judged; try again in BusyRetry.
@@ -32,6 +33,9 @@ var (
 	// ErrRefused: the identity provider, or a check of its answer, refused
 	// this sign-in.
 	ErrRefused = errors.New("the identity provider's answer was refused")
+	// ErrTooOld: the person had to sign in at the provider anew, and by its word
+	// they did not, or it does not say when they did.
+	ErrTooOld = errors.New("the sign-in at the identity provider is older than what was asked for")
 	// ErrDisabled: the provider vouches for the person, but an operator has
 	// disabled the account here.
 	ErrDisabled = errors.New("this account is disabled")
@@ -58,4 +62,5 @@ type Users interface {
 	User(ctx context.Context, id string) (*store.User, error)
 	CreateUser(ctx context.Context, u store.User) error
 	UpdateUser(ctx context.Context, id string, fn func(*store.User) error) (*store.User, error)
+	Passkeys(ctx context.Context, user string) ([]store.Passkey, error)
 }

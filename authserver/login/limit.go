@@ -6,17 +6,32 @@ import (
 	"time"
 )
 
-// How failures are slowed down. An account is never locked: whoever fails for
-// somebody else can make them wait for accountCap, and guessing at that pace
-// does not find a password of eight characters.
+// How failures are slowed down. An account is never locked. What is counted is
+// the pair of an account and a source, so whoever fails for somebody else makes
+// themselves wait; an account as a whole has a bound that is far looser, which
+// only many sources together reach, and which does not hold back sources that
+// the account was signed in from before. Guessing at the pace that is left does
+// not find a password of eight characters.
 const (
-	accountFree = 10          // failures without a wait
-	accountCap  = time.Minute // the longest wait
-	sourceFree  = 30          // of an address, behind which many people may be
+	pairFree    = 10          // failures of a source at an account without a wait
+	pairCap     = time.Minute // the longest wait
+	accountFree = 1000        // failures of all sources together at an account
+	accountCap  = 10 * time.Second
+	sourceFree  = 30 // of an address, behind which many people may be
 	sourceCap   = 5 * time.Minute
 	firstWait   = time.Second // doubles with every further failure
 	forgetAfter = time.Hour   // without a failure
-	maxTracked  = 20_000      // accounts, and as many sources
+	maxTracked  = 20_000      // pairs, and as many accounts and sources
+
+	// What comes after the password is counted by account alone: strangers don't
+	// get there, and a one-time code has no more than a million values.
+	knownFree = 10
+	knownCap  = time.Minute
+
+	// homeFor is how long a source counts as one that an account is used from,
+	// maxHomes how many such pairs are remembered.
+	homeFor  = 30 * 24 * time.Hour
+	maxHomes = 20_000
 )
 
 // attempts counts failures by key, in bounded memory.
@@ -77,6 +92,36 @@ func (a *attempts) forget(key string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.byKey, key)
+}
+
+// homes are the sources that accounts were signed in from.
+type homes struct {
+	mu   sync.Mutex
+	last map[string]time.Time // by pair
+}
+
+// add notes a success. Who has the most accounts of their own forgets first
+// what is nearest at hand: a full table drops any entry.
+func (h *homes) add(pair string, now time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.last == nil {
+		h.last = map[string]time.Time{}
+	}
+	for k := range h.last {
+		if len(h.last) < maxHomes {
+			break
+		}
+		delete(h.last, k)
+	}
+	h.last[pair] = now
+}
+
+func (h *homes) has(pair string, now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	at, ok := h.last[pair]
+	return ok && now.Sub(at) < homeFor
 }
 
 // entry finds or makes the entry of key. The caller holds mu.

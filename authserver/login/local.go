@@ -19,8 +19,12 @@ type Local struct {
 	Now   func() time.Time // nil = time.Now
 
 	once     sync.Once
-	accounts attempts
 	sources  attempts
+	pairs    attempts // of account and source
+	accounts attempts
+	codes    attempts // one-time codes, by account
+	confirms attempts // passwords of people who are signed in, by account
+	homes    homes
 }
 
 // names are what accounts may be called, after lower-casing.
@@ -58,30 +62,32 @@ func (l *Local) Check(ctx context.Context, username, password, code, source stri
 				return nil, nil, err
 			}
 		}
-		switch {
-		case !fits || u.Disabled:
+		if !fits || u.Disabled {
 			return nil, nil, ErrWrong
-		case u.TOTP == nil:
+		}
+		switch more, err := l.SecondFactor(ctx, u); {
+		case err != nil:
+			return nil, nil, err
+		case !more:
 			return u, []string{"pwd"}, nil
 		case code == "":
 			return u, nil, ErrCodeNeeded
 		}
-		return l.takeCode(ctx, u.ID(), code)
+		return l.judgeCode(ctx, name, code)
 	})
 }
 
 // Code judges the one-time code of a person whose password was right a moment
 // ago. Errors are those of Check.
 func (l *Local) Code(ctx context.Context, name, code, source string) (*store.User, []string, error) {
-	return l.judge(ctx, name, source, func() (*store.User, []string, error) {
-		return l.takeCode(ctx, LocalIssuer+":"+name, code)
-	})
+	return l.judge(ctx, name, source, func() (*store.User, []string, error) { return l.judgeCode(ctx, name, code) })
 }
 
 // Confirm judges the password of a person who is signed in already, before
-// something that a borrowed browser should not be able to do.
-func (l *Local) Confirm(ctx context.Context, u *store.User, password, source string) error {
-	_, _, err := l.judge(ctx, u.Subject, source, func() (*store.User, []string, error) {
+// something that a borrowed browser should not be able to do. What strangers do
+// at the sign-in page does not count here.
+func (l *Local) Confirm(ctx context.Context, u *store.User, password string) error {
+	_, _, err := l.judgeKnown(&l.confirms, u.Subject, func() (*store.User, []string, error) {
 		fits := false
 		if len(password) <= MaxPassword {
 			var err error
@@ -97,35 +103,76 @@ func (l *Local) Confirm(ctx context.Context, u *store.User, password, source str
 	return err
 }
 
-// judge runs one attempt under the limits. A success clears the account's
-// count and takes back the source's own step: an attacker with an account of
-// their own must not be able to clear their address with it.
-func (l *Local) judge(ctx context.Context, name, source string, attempt func() (*store.User, []string, error)) (*store.User, []string, error) {
+// limits gives the counters their measures.
+func (l *Local) limits() {
 	l.once.Do(func() {
-		l.accounts.free, l.accounts.cap = accountFree, accountCap
 		l.sources.free, l.sources.cap = sourceFree, sourceCap
+		l.pairs.free, l.pairs.cap = pairFree, pairCap
+		l.accounts.free, l.accounts.cap = accountFree, accountCap
+		l.codes.free, l.codes.cap = knownFree, knownCap
+		l.confirms.free, l.confirms.cap = knownFree, knownCap
 	})
+}
+
+// judge runs one attempt under the limits. A success clears the count of this
+// source at this account and takes back the steps of the source and of the
+// account: an attacker with an account of their own must not be able to clear
+// their address with it.
+func (l *Local) judge(ctx context.Context, name, source string, attempt func() (*store.User, []string, error)) (*store.User, []string, error) {
+	l.limits()
 	now, source := l.now(), SourceKey(source)
+	pair := name + "\x00" + source
 	if wait := l.sources.admit(source, now); wait > 0 {
-		return nil, nil, &TooManyError{RetryAfter: max(wait, time.Second)}
+		return nil, nil, tooMany(wait)
 	}
-	if wait := l.accounts.admit(name, now); wait > 0 {
+	if wait := l.pairs.admit(pair, now); wait > 0 {
 		// The source keeps its step: whoever hammers one account is slowed
 		// down as a source too.
-		return nil, nil, &TooManyError{RetryAfter: max(wait, time.Second)}
+		return nil, nil, tooMany(wait)
+	}
+	home := l.homes.has(pair, now)
+	if !home {
+		if wait := l.accounts.admit(name, now); wait > 0 {
+			l.pairs.undo(pair) // held back by what others did
+			return nil, nil, tooMany(wait)
+		}
+	}
+	u, amr, err := attempt()
+	if err != nil && errors.Is(err, ErrWrong) {
+		return u, amr, err
+	}
+	l.sources.undo(source)
+	if !home {
+		l.accounts.undo(name)
+	}
+	if err == nil {
+		l.pairs.forget(pair)
+		l.homes.add(pair, now)
+	} else { // not a failure of the person: a code to come, or nothing was judged
+		l.pairs.undo(pair)
+	}
+	return u, amr, err
+}
+
+// judgeKnown runs one attempt of somebody who has proved something already,
+// counted by their account alone.
+func (l *Local) judgeKnown(a *attempts, name string, attempt func() (*store.User, []string, error)) (*store.User, []string, error) {
+	l.limits()
+	if wait := a.admit(name, l.now()); wait > 0 {
+		return nil, nil, tooMany(wait)
 	}
 	u, amr, err := attempt()
 	switch {
 	case err == nil:
-		l.accounts.forget(name)
-		l.sources.undo(source)
+		a.forget(name)
 	case errors.Is(err, ErrWrong):
-	default: // not a failure of the person: a code to come, or nothing was judged
-		l.accounts.undo(name)
-		l.sources.undo(source)
+	default: // nothing was judged
+		a.undo(name)
 	}
 	return u, amr, err
 }
+
+func tooMany(wait time.Duration) error { return &TooManyError{RetryAfter: max(wait, time.Second)} }
 
 // user finds an account, or the stand-in for one that there isn't.
 func (l *Local) user(ctx context.Context, name string) (*store.User, error) {
@@ -136,6 +183,13 @@ func (l *Local) user(ctx context.Context, name string) (*store.User, error) {
 		return nil, fmt.Errorf("look up the account: %w", err)
 	}
 	return u, nil
+}
+
+// judgeCode judges a one-time code after the password.
+func (l *Local) judgeCode(ctx context.Context, name, code string) (*store.User, []string, error) {
+	return l.judgeKnown(&l.codes, name, func() (*store.User, []string, error) {
+		return l.takeCode(ctx, LocalIssuer+":"+name, code)
+	})
 }
 
 // takeCode spends a one-time code: of two who hand in the same, one gets in.

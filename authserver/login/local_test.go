@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ostiary/ostiary/store"
@@ -141,6 +143,18 @@ func TestHashesRunFewAtOnceAndTheQueueIsBounded(t *testing.T) {
 	}
 }
 
+// A flood of sign-ins leaves a core to token checks, and bounded memory.
+func TestHashingLeavesACoreFree(t *testing.T) {
+	for cores, want := range map[int]int{1: 1, 2: 1, 3: 2, 5: maxHashes, 6: maxHashes, 64: maxHashes} {
+		if got := slotsFor(cores); got != want {
+			t.Errorf("%d of %d cores hash, want %d", got, cores, want)
+		}
+	}
+	if cap(slots) != slotsFor(runtime.GOMAXPROCS(0)) {
+		t.Errorf("%d slots", cap(slots))
+	}
+}
+
 func TestPasswordsHaveALengthAndOneSpelling(t *testing.T) {
 	for _, tt := range []struct {
 		password string
@@ -180,48 +194,142 @@ func (l *Local) guess(t *testing.T, name, source string, outcome error) error {
 	return err
 }
 
-func TestFailuresSlowAnAccountDownAndASuccessClearsIt(t *testing.T) {
+func TestFailuresSlowASourceDownAtAnAccountAndASuccessClearsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Local{}
+		l.limits()
+		l.sources.free = 1000 // not what is tested here
+		try := func(outcome error) error { return l.guess(t, "alice", "192.0.2.1", outcome) }
+		for i := range pairFree + 1 {
+			if err := try(ErrWrong); !errors.Is(err, ErrWrong) {
+				t.Fatalf("failure %d: %v", i+1, err)
+			}
+		}
+		many := (*TooManyError)(nil)
+		if err := try(nil); !errors.As(err, &many) || many.RetryAfter != firstWait {
+			t.Fatalf("even the right password waits: %v", err)
+		}
+		waits := []time.Duration{many.RetryAfter}
+		for range 10 {
+			time.Sleep(many.RetryAfter)
+			if err := try(ErrWrong); !errors.Is(err, ErrWrong) {
+				t.Fatalf("after the wait: %v", err)
+			}
+			if err := try(ErrWrong); !errors.As(err, &many) {
+				t.Fatalf("without a wait: %v", err)
+			}
+			waits = append(waits, many.RetryAfter)
+		}
+		if !slices.IsSorted(waits) || waits[len(waits)-1] != pairCap {
+			t.Errorf("waits grow to the cap: %v", waits)
+		}
+		time.Sleep(pairCap)
+		if err := try(ErrCodeNeeded); !errors.Is(err, ErrCodeNeeded) {
+			t.Fatal(err)
+		}
+		_ = try(ErrWrong)
+		if err := try(nil); !errors.As(err, &many) {
+			t.Errorf("a right password without its code cleared the count: %v", err)
+		}
+		time.Sleep(pairCap)
+		if err := try(nil); err != nil {
+			t.Fatalf("right after the wait: %v", err)
+		}
+		for range pairFree {
+			if err := try(ErrWrong); !errors.Is(err, ErrWrong) {
+				t.Errorf("the count is not cleared: %v", err)
+			}
+		}
+	})
+}
+
+// Strangers who guess somebody's password make themselves wait, not the owner:
+// where the owner has signed in before not even all of them together, and what
+// the owner does after signing in never.
+func TestStrangersDontKeepAnOwnerWaiting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const home, elsewhere = "192.0.2.1", "192.0.2.2"
+		l := &Local{}
+		many := (*TooManyError)(nil)
+		stranger := func(i int) string { return fmt.Sprintf("198.51.%d.%d", 100+i/200, i%200) }
+		if err := l.guess(t, "alice", home, nil); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 60 { // an hour's worth of a small botnet, at once
+			for l.guess(t, "alice", stranger(i), ErrWrong) == ErrWrong {
+			}
+		}
+		if err := l.guess(t, "alice", elsewhere, nil); err != nil {
+			t.Errorf("sixty sources keep the owner waiting: %v", err)
+		}
+		failed := 60 * (pairFree + 1)
+		for i := 60; failed <= accountFree; i++ {
+			for failed <= accountFree && l.guess(t, "alice", stranger(i), ErrWrong) == ErrWrong {
+				failed++
+			}
+		}
+		if err := l.guess(t, "alice", "203.0.113.1", nil); !errors.As(err, &many) || many.RetryAfter > accountCap {
+			t.Errorf("the bound of the account: %v", err)
+		}
+		for range 20 { // a wait that others caused is not counted
+			if err := l.guess(t, "alice", "203.0.113.2", nil); !errors.As(err, &many) || many.RetryAfter > accountCap {
+				t.Errorf("again: %v", err)
+			}
+		}
+		for _, from := range []string{home, elsewhere} {
+			if err := l.guess(t, "alice", from, nil); err != nil {
+				t.Errorf("where the owner signed in before: %v", err)
+			}
+		}
+		known := func(outcome error) error {
+			_, _, err := l.judgeKnown(&l.confirms, "alice", func() (*store.User, []string, error) { return nil, nil, outcome })
+			return err
+		}
+		for range knownFree + 1 {
+			if err := known(ErrWrong); !errors.Is(err, ErrWrong) {
+				t.Errorf("a confirmation is held back by strangers: %v", err)
+			}
+		}
+		if err := known(nil); !errors.As(err, &many) {
+			t.Errorf("a borrowed browser guesses on: %v", err)
+		}
+		time.Sleep(homeFor)
+		if l.homes.has("alice\x00"+home, time.Now()) {
+			t.Error("a source is exempt for ever")
+		}
+	})
+}
+
+func TestHomesAreBounded(t *testing.T) {
+	h := homes{}
+	for i := range maxHomes + 10 {
+		h.add(fmt.Sprint(i), time.Now())
+	}
+	if len(h.last) != maxHomes || !h.has(fmt.Sprint(maxHomes+9), time.Now()) {
+		t.Errorf("%d homes", len(h.last))
+	}
+}
+
+// A code has few values, so guesses from everywhere count together, whichever
+// form they come by.
+func TestCodesAreCountedByAccountAlone(t *testing.T) {
 	f, l := local(t)
-	try := func(i int, outcome error) error { return l.guess(t, "alice", fmt.Sprintf("192.0.2.%d", i), outcome) }
-	for i := range accountFree + 1 {
-		if err := try(i, ErrWrong); !errors.Is(err, ErrWrong) {
-			t.Fatalf("failure %d: %v", i+1, err)
-		}
-	}
+	f.add(t, store.User{Subject: "dora", Password: rightHash(), TOTP: NewTOTP()})
 	many := (*TooManyError)(nil)
-	if err := try(100, nil); !errors.As(err, &many) || many.RetryAfter < time.Second {
-		t.Fatalf("even the right password waits: %v", err)
-	}
-	waits := []time.Duration{many.RetryAfter.Round(time.Second)}
-	for range 10 {
-		f.forward(many.RetryAfter)
-		if err := try(101, ErrWrong); !errors.Is(err, ErrWrong) {
-			t.Fatalf("after the wait: %v", err)
+	for i := range knownFree + 1 {
+		if _, _, err := l.Code(t.Context(), "dora", "no code", fmt.Sprintf("192.0.2.%d", i)); !errors.Is(err, ErrWrong) {
+			t.Fatalf("guess %d: %v", i, err)
 		}
-		if err := try(102, ErrWrong); !errors.As(err, &many) {
-			t.Fatalf("without a wait: %v", err)
-		}
-		waits = append(waits, many.RetryAfter.Round(time.Second))
 	}
-	if !slices.IsSorted(waits) || waits[len(waits)-1] != accountCap {
-		t.Errorf("waits grow to the cap: %v", waits)
+	for i := range 8 { // until the wait is longer than any machine takes for the rest
+		f.forward(knownCap)
+		_, _, _ = l.Code(t.Context(), "dora", "no code", fmt.Sprintf("203.0.113.%d", i))
 	}
-	f.forward(accountCap)
-	if err := try(103, ErrCodeNeeded); !errors.Is(err, ErrCodeNeeded) {
-		t.Fatal(err)
+	if _, _, err := l.Code(t.Context(), "dora", "no code", "198.51.100.1"); !errors.As(err, &many) {
+		t.Errorf("a new source: %v", err)
 	}
-	try(104, ErrWrong)
-	if err := try(105, nil); !errors.As(err, &many) {
-		t.Errorf("a right password without its code cleared the count: %v", err)
-	}
-	f.forward(accountCap)
-	if err := try(106, nil); err != nil {
-		t.Fatalf("right after the wait: %v", err)
-	}
-	for i := range accountFree {
-		if err := try(107+i, ErrWrong); !errors.Is(err, ErrWrong) {
-			t.Errorf("the count is not cleared: %v", err)
-		}
+	if _, _, err := l.Check(t.Context(), "dora", right, "no code", "198.51.100.2"); !errors.As(err, &many) {
+		t.Errorf("with the password: %v", err)
 	}
 }
 
@@ -254,9 +362,9 @@ func TestAHundredGuessesAtOnceAreAHundred(t *testing.T) {
 	var judged atomic.Int64
 	hold := make(chan struct{})
 	var wait sync.WaitGroup
-	for i := range 100 {
+	for range 100 {
 		wait.Go(func() {
-			_, _, err := l.judge(t.Context(), "alice", fmt.Sprintf("192.0.2.%d", i), func() (*store.User, []string, error) {
+			_, _, err := l.judge(t.Context(), "alice", "192.0.2.1", func() (*store.User, []string, error) {
 				judged.Add(1)
 				<-hold // nobody has failed yet
 				return nil, nil, ErrWrong
@@ -266,12 +374,12 @@ func TestAHundredGuessesAtOnceAreAHundred(t *testing.T) {
 			}
 		})
 	}
-	for judged.Load() <= accountFree {
+	for judged.Load() <= pairFree {
 		time.Sleep(time.Millisecond)
 	}
 	close(hold)
 	wait.Wait()
-	if n := judged.Load(); n != accountFree+1 {
+	if n := judged.Load(); n != pairFree+1 {
 		t.Errorf("%d of 100 were judged", n)
 	}
 }
@@ -348,7 +456,7 @@ func TestACodeIsAskedForAfterThePasswordAndWorksOnce(t *testing.T) {
 	if amr := <-in; !slices.Equal(amr, []string{"pwd", "otp", "mfa"}) {
 		t.Errorf("amr %v", amr)
 	}
-	f.forward(time.Minute + accountCap)
+	f.forward(time.Minute + pairCap)
 	next := totpCode(secret, f.now().Unix()/30)
 	if _, _, err := l.Check(t.Context(), "carol", right, next, "198.51.100.7"); err != nil {
 		t.Errorf("the next code, on one form with the password: %v", err)

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -51,6 +52,7 @@ const (
 	defaultMaxAge   = time.Hour
 	pendingLife     = 10 * time.Minute
 	maxProviderText = 200 // bytes of a provider's words that are repeated
+	clockSkew       = 30 * time.Second
 )
 
 // Pending is a sign-in that has begun. Whoever holds it keeps it secret, gives
@@ -61,6 +63,16 @@ type Pending struct {
 	Verifier string    `json:"verifier"` // PKCE
 	Redirect string    `json:"redirect"`
 	Expires  time.Time `json:"expires"`
+	// Since is the earliest sign-in there that will do; zero = any.
+	Since time.Time `json:"since,omitzero"`
+}
+
+// Ask is how a sign-in at the provider must be (OpenID Connect Core 3.1.2.1).
+type Ask struct {
+	Prompt string // the parameter prompt; "" = none
+	// MaxAge is how long ago the person may have signed in there: 0 = they must
+	// do it now; nil = it doesn't matter. What the provider says is checked.
+	MaxAge *time.Duration
 }
 
 // Place is what people call the provider.
@@ -75,9 +87,8 @@ func (o *OIDC) Place() string {
 }
 
 // Begin makes the address at the provider to which the browser goes, and what
-// Finish needs when it comes back to redirect. fresh asks the provider to see
-// the person again even if they are signed in there. Errors wrap ErrUnavailable.
-func (o *OIDC) Begin(ctx context.Context, redirect string, fresh bool) (string, Pending, error) {
+// Finish needs when it comes back to redirect. Errors wrap ErrUnavailable.
+func (o *OIDC) Begin(ctx context.Context, redirect string, ask Ask) (string, Pending, error) {
 	p, err := o.provider(ctx)
 	if err != nil {
 		return "", Pending{}, err
@@ -87,15 +98,24 @@ func (o *OIDC) Begin(ctx context.Context, redirect string, fresh bool) (string, 
 		Redirect: redirect, Expires: o.now().Add(pendingLife),
 	}
 	options := []oauth2.AuthCodeOption{oidc.Nonce(pending.Nonce), oauth2.S256ChallengeOption(pending.Verifier)}
-	if fresh {
-		options = append(options, oauth2.SetAuthURLParam("prompt", "login"))
+	if ask.Prompt != "" {
+		options = append(options, oauth2.SetAuthURLParam("prompt", ask.Prompt))
+	}
+	if ask.MaxAge != nil {
+		pending.Since = o.now().Add(-*ask.MaxAge - clockSkew)
+		options = append(options, oauth2.SetAuthURLParam("max_age", strconv.Itoa(int(*ask.MaxAge/time.Second))))
+	} else if p.takesClaims {
+		// When the person signed in is policy input: with max_age providers MUST
+		// say it, otherwise they do where they are asked (5.5).
+		options = append(options, oauth2.SetAuthURLParam("claims", `{"id_token":{"auth_time":{"essential":true}}}`))
 	}
 	return p.config(redirect).AuthCodeURL(pending.State, options...), pending, nil
 }
 
 // Finish takes the provider's answer, the query of the redirect, and returns
 // the person, kept in the store, with how and when they signed in there.
-// Errors wrap ErrRefused, ErrDisabled or ErrUnavailable, or are the store's.
+// Errors wrap ErrRefused, ErrTooOld, ErrDisabled or ErrUnavailable, or are the
+// store's.
 func (o *OIDC) Finish(ctx context.Context, pending Pending, query url.Values) (*store.User, *SignIn, error) {
 	p, err := o.provider(ctx)
 	if err != nil {
@@ -142,6 +162,10 @@ func (o *OIDC) Finish(ctx context.Context, pending Pending, query url.Values) (*
 	said, err := o.claims(ctx, p, id, token)
 	if err != nil {
 		return nil, nil, err
+	}
+	// 3.1.3.7 12: a provider may ignore what it was asked, so its word counts.
+	if !pending.Since.IsZero() && time.Unix(said.AuthTime, 0).Before(pending.Since) {
+		return nil, nil, ErrTooOld
 	}
 	u, err := o.keep(ctx, said, token.RefreshToken)
 	if err != nil {

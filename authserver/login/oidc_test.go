@@ -3,6 +3,7 @@ package login
 import (
 	"crypto/rsa"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -24,7 +25,7 @@ func atCompany(t *testing.T) (*company, *folk, *OIDC) {
 // signIn goes the whole way.
 func signIn(t *testing.T, c *company, o *OIDC) (*store.User, *SignIn, error) {
 	t.Helper()
-	to, pending, err := o.Begin(t.Context(), callback, false)
+	to, pending, err := o.Begin(t.Context(), callback, Ask{})
 	if err != nil {
 		return nil, nil, err
 	}
@@ -59,7 +60,7 @@ func TestTheRequestCarriesStateNonceAndChallenge(t *testing.T) {
 	_, _, o := atCompany(t)
 	seen := map[string]bool{}
 	for range 2 {
-		to, pending, err := o.Begin(t.Context(), callback, true)
+		to, pending, err := o.Begin(t.Context(), callback, Ask{Prompt: "login"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,6 +80,65 @@ func TestTheRequestCarriesStateNonceAndChallenge(t *testing.T) {
 			}
 			seen[v] = true
 		}
+	}
+}
+
+// max_age and a new sign-in are asked of the provider, and what it says counts
+// (OpenID Connect Core 3.1.2.1, 3.1.3.7 12).
+func TestAnOlderSignInAtTheProviderIsRefusedWhereANewOneIsAsked(t *testing.T) {
+	c, _, o := atCompany(t)
+	now, minute := time.Duration(0), time.Minute
+	for _, tt := range []struct {
+		rule   string
+		within *time.Duration
+		signed time.Duration // ago; negative = the provider doesn't say
+		want   error
+	}{
+		{"any will do", nil, time.Hour, nil},
+		{"any will do, unsaid", nil, -1, nil},
+		{"now", &now, 0, nil},
+		{"now, by a clock that is behind", &now, clockSkew - 10*time.Second, nil},
+		{"not now", &now, clockSkew + 10*time.Second, ErrTooOld},
+		{"now, unsaid", &now, -1, ErrTooOld},
+		{"within the minute", &minute, time.Minute, nil},
+		{"before it", &minute, time.Minute + clockSkew + 10*time.Second, ErrTooOld},
+		{"within the minute, unsaid", &minute, -1, ErrTooOld},
+	} {
+		t.Run(tt.rule, func(t *testing.T) {
+			at := o.now().Add(-tt.signed)
+			c.claims = func(m map[string]any) {
+				if tt.signed >= 0 {
+					m["auth_time"] = at.Unix()
+				}
+			}
+			to, pending, err := o.Begin(t.Context(), callback, Ask{MaxAge: tt.within})
+			if err != nil {
+				t.Fatal(err)
+			}
+			asked := ""
+			if tt.within != nil {
+				asked = fmt.Sprint(int(tt.within.Seconds()))
+			}
+			if u, _ := url.Parse(to); u.Query().Get("max_age") != asked {
+				t.Errorf("sent to %s", to)
+			}
+			_, how, err := o.Finish(t.Context(), pending, c.visit(to))
+			if !errors.Is(err, tt.want) {
+				t.Fatalf("got %v, want %v", err, tt.want)
+			}
+			if err == nil && tt.signed > 0 && how.At.Unix() != at.Unix() {
+				t.Errorf("signed in at %v, by the provider's word at %v", how.At, at)
+			}
+		})
+	}
+	// Where it reads the parameter, it is asked to say when.
+	if to, _, _ := o.Begin(t.Context(), callback, Ask{}); strings.Contains(to, "claims=") {
+		t.Errorf("a provider that reads no claims parameter gets one: %s", to)
+	}
+	c.discover = func(doc map[string]any) { doc["claims_parameter_supported"] = true }
+	o = &OIDC{Issuer: o.Issuer, ClientID: o.ClientID, ClientSecret: o.ClientSecret, Dev: true, Users: o.Users}
+	if to, _, _ := o.Begin(t.Context(), callback, Ask{}); !strings.Contains(to, "claims=") || !strings.Contains(to, "auth_time") {
+		t.Errorf("not asked for auth_time: %s", to)
 	}
 }
 
@@ -161,7 +221,7 @@ func TestAWrongAnswerIsRefusedAndNothingIsKept(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.rule, func(t *testing.T) {
 			c, f, o := atCompany(t)
-			to, pending, err := o.Begin(t.Context(), callback, false)
+			to, pending, err := o.Begin(t.Context(), callback, Ask{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -186,17 +246,17 @@ func TestMetadataThatCantBeTrustedIsRefused(t *testing.T) {
 	} {
 		c, _, o := atCompany(t)
 		c.discover = discover
-		if _, _, err := o.Begin(t.Context(), callback, false); !errors.Is(err, ErrUnavailable) {
+		if _, _, err := o.Begin(t.Context(), callback, Ask{}); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("%s: %v", rule, err)
 		}
 		c.discover = nil // and it is asked again, not remembered
-		if _, _, err := o.Begin(t.Context(), callback, false); err != nil {
+		if _, _, err := o.Begin(t.Context(), callback, Ask{}); err != nil {
 			t.Errorf("%s mended: %v", rule, err)
 		}
 	}
 	_, _, o := atCompany(t)
 	if o.Dev = false; true {
-		if _, _, err := o.Begin(t.Context(), callback, false); !errors.Is(err, ErrUnavailable) {
+		if _, _, err := o.Begin(t.Context(), callback, Ask{}); !errors.Is(err, ErrUnavailable) {
 			t.Errorf("plain http without --dev: %v", err)
 		}
 	}
@@ -339,7 +399,7 @@ func TestWithoutAProvidersRefreshTokenTheSignInAges(t *testing.T) {
 // the code.
 func TestNoErrorHoldsASecret(t *testing.T) {
 	c, _, o := atCompany(t)
-	to, pending, err := o.Begin(t.Context(), callback, false)
+	to, pending, err := o.Begin(t.Context(), callback, Ask{})
 	if err != nil {
 		t.Fatal(err)
 	}

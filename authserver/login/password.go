@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
@@ -31,19 +32,24 @@ const (
 	hashSize   = 32 // bytes
 )
 
-// At most hashSlots hashes run at once, so that a flood of sign-ins holds
-// hashSlots × 19 MiB and leaves cores to everyone else. At most hashQueue more
-// wait, for hashWait each.
+// At most hashSlots hashes run at once: a flood of sign-ins holds at most
+// maxHashes × 19 MiB and leaves a core to the token checks of everyone else. At
+// most hashQueue more wait, for hashWait each.
 const (
-	hashSlots = 2
+	maxHashes = 4
 	hashQueue = 32
 	hashWait  = 5 * time.Second
 )
 
 var (
-	slots = make(chan struct{}, hashSlots)
-	queue = make(chan struct{}, hashSlots+hashQueue)
+	hashSlots = slotsFor(runtime.GOMAXPROCS(0))
+	slots     = make(chan struct{}, hashSlots)
+	queue     = make(chan struct{}, hashSlots+hashQueue)
 )
+
+// slotsFor is how many of so many cores may hash: all but one, and one where
+// there is no other.
+func slotsFor(cores int) int { return min(max(cores-1, 1), maxHashes) }
 
 // ErrPassword: the password can't be taken; the text says why.
 var ErrPassword = errors.New("password")

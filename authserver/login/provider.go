@@ -22,8 +22,9 @@ const (
 // provider is what discovery found.
 type provider struct {
 	*oidc.Provider
-	settings oauth2.Config
-	sendsIss bool
+	settings    oauth2.Config
+	sendsIss    bool
+	takesClaims bool // it reads the claims parameter
 }
 
 func (p *provider) config(redirect string) *oauth2.Config {
@@ -71,6 +72,7 @@ func (o *OIDC) discover(ctx context.Context) (*provider, error) {
 		Scopes        []string `json:"scopes_supported"`
 		Methods       []string `json:"token_endpoint_auth_methods_supported"`
 		Iss           bool     `json:"authorization_response_iss_parameter_supported"`
+		TakesClaims   bool     `json:"claims_parameter_supported"`
 	}
 	if err := p.Claims(&doc); err != nil {
 		return nil, fmt.Errorf("%w: its metadata can't be read", ErrUnavailable)
@@ -100,7 +102,7 @@ func (o *OIDC) discover(ctx context.Context) (*provider, error) {
 			scopes = append(scopes, scope)
 		}
 	}
-	return &provider{Provider: p, sendsIss: doc.Iss, settings: oauth2.Config{
+	return &provider{Provider: p, sendsIss: doc.Iss, takesClaims: doc.TakesClaims, settings: oauth2.Config{
 		ClientID: o.ClientID, ClientSecret: o.ClientSecret, Endpoint: endpoint, Scopes: scopes,
 	}}, nil
 }

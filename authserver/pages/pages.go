@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"html/template"
 	"net/http"
+	"path"
+	"strings"
 )
 
 //go:embed files
@@ -16,14 +18,17 @@ var files embed.FS
 var (
 	styles = load("ostiary.css")
 	icon   = load("ostiary.svg")
+	script = load("passkey.js")
 	mark   = template.HTML(icon.content) // ours, embedded
 	views  = template.Must(template.New("").Funcs(template.FuncMap{
-		"style": func() string { return styles.Path },
-		"icon":  func() string { return icon.Path },
-		"mark":  func() template.HTML { return mark },
-		"ago":   ago,
-		"day":   day,
-		"stamp": stamp,
+		"style":  func() string { return styles.Path },
+		"icon":   func() string { return icon.Path },
+		"script": func() string { return script.Path },
+		"qr":     qrCode,
+		"mark":   func() template.HTML { return mark },
+		"ago":    ago,
+		"day":    day,
+		"stamp":  stamp,
 	}).ParseFS(files, "files/*.html"))
 )
 
@@ -35,7 +40,7 @@ type Asset struct {
 }
 
 // Assets are all there are.
-func Assets() []Asset { return []Asset{styles, icon} }
+func Assets() []Asset { return []Asset{styles, icon, script} }
 
 // ServeHTTP sends the asset.
 func (a Asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -47,27 +52,30 @@ func (a Asset) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	http.ServeContent(w, r, "", zero, bytes.NewReader(a.content))
 }
 
+var types = map[string]string{".css": "text/css; charset=utf-8", ".svg": "image/svg+xml", ".js": "text/javascript; charset=utf-8"}
+
 func load(name string) Asset {
 	content, err := files.ReadFile("files/" + name)
 	if err != nil {
 		panic(err) // embedded: can't happen in a program that was built
 	}
 	sum := sha256.Sum256(content)
-	a := Asset{Type: "text/css; charset=utf-8", content: content}
-	base, ext := name[:len(name)-4], name[len(name)-4:]
-	if ext == ".svg" {
-		a.Type = "image/svg+xml"
-	}
-	a.Path = fmt.Sprintf("/assets/%s-%s%s", base, hex.EncodeToString(sum[:6]), ext)
+	ext := path.Ext(name)
+	a := Asset{Type: types[ext], content: content}
+	a.Path = fmt.Sprintf("/assets/%s-%s%s", strings.TrimSuffix(name, ext), hex.EncodeToString(sum[:6]), ext)
 	return a
 }
 
 // Guard sets the headers of a page. With onward set the page's form may be
 // answered by a redirect that leaves the gateway: browsers hold every step of
 // it against form-action, and where a client's own server sends people next is
-// not known here, so that directive is left out.
-func Guard(h http.Header, onward bool) {
+// not known here, so that directive is left out. With scripted set the page may
+// run our one script file, and that may talk to us; every other page runs none.
+func Guard(h http.Header, onward, scripted bool) {
 	csp := "default-src 'none'; style-src 'self'; img-src 'self'; base-uri 'none'; frame-ancestors 'none'"
+	if scripted {
+		csp += "; script-src 'self'; connect-src 'self'; require-trusted-types-for 'script'"
+	}
 	if !onward {
 		csp += "; form-action 'self'"
 	}

@@ -93,11 +93,15 @@ func TestEveryFormCanBeUsed(t *testing.T) {
 	now := time.Now()
 	client := Client{Name: "A", ID: "a", To: Destination{"computer", "localhost:1"}}
 	account := Account{Now: now, Local: true, Programs: []Program{{Client: client, Consents: []Consented{{At: now}}, Grants: []Grant{{Since: now}}}}, Sessions: []Session{{This: true}}}
-	enrol, coded := account, account
+	enrol, coded, keyed, enrolKeyed, full := account, account, account, account, account
 	enrol.Enrol, coded.TOTP = &Enrolment{URI: "otpauth://totp/x"}, true
+	keyed.Passkeys, keyed.TOTP, keyed.Keys, keyed.Refused = true, true, []Passkey{{Name: "A", Since: now}, {Name: "B", Synced: true, Since: now, LastUsed: now}}, "r"
+	enrolKeyed.Passkeys, enrolKeyed.Keys, enrolKeyed.Enrol = true, keyed.Keys, enrol.Enrol
+	full.Keys, full.Full = keyed.Keys[:1], true
 	for name, html := range map[string][]byte{
 		"sign-in": SignIn{Local: true, Provider: "P", For: &client, Request: "r", Problem: "p"}.HTML(), "nobody": SignIn{}.HTML(),
-		"code": Code{Step: "s", Problem: "p"}.HTML(), "setup": Setup{Problem: "p"}.HTML(), "consent": Consent{Client: client, All: true}.HTML(),
+		"code": Code{Step: "s", Problem: "p", TOTP: true}.HTML(), "passkey": Code{Step: "s", Passkey: true, Passkeys: true}.HTML(), "elsewhere": Code{Passkey: true}.HTML(),
+		"either": Code{TOTP: true, Passkey: true, Passkeys: true}.HTML(), "keyed": keyed.HTML(), "enrol keyed": enrolKeyed.HTML(), "full": full.HTML(), "sign-in keyed": SignIn{Local: true, Provider: "P", Passkeys: true}.HTML(), "setup": Setup{Problem: "p"}.HTML(), "consent": Consent{Client: client, All: true}.HTML(),
 		"account": account.HTML(), "enrol": enrol.HTML(), "coded": coded.HTML(), "provider": Account{Provider: "P"}.HTML(),
 		"problem": Problem{Title: "T", Why: "w", Next: "n", Link: "/l", Label: "l", ID: "i"}.HTML(), "notice": Notice{Title: "T", Link: "/l"}.HTML(),
 	} {
@@ -177,7 +181,7 @@ func luminance(hex string) float64 {
 func TestOnlyAPageThatLeadsOnwardLeavesFormActionOpen(t *testing.T) {
 	for onward, want := range map[bool]bool{false: true, true: false} {
 		h := http.Header{}
-		Guard(h, onward)
+		Guard(h, onward, false)
 		if got := strings.Contains(h.Get("Content-Security-Policy"), "form-action 'self'"); got != want {
 			t.Errorf("onward %v: form-action %v", onward, got)
 		}

@@ -21,16 +21,21 @@ type SignIn struct {
 	Local    bool   // local accounts exist
 	Provider string // what the identity provider is called; "" = there is none
 	For      *Client
+	Passkeys bool // may be used here
 }
 
 // HTML renders the page.
 func (v SignIn) HTML() []byte { return render("signin.html", v) }
 
-// Code asks for the one-time code after the password.
+// Code asks for the second factor after the password: a one-time code, a
+// passkey, or either.
 type Code struct {
 	Frame
 	Request, Step string // sealed
 	Problem       string
+	TOTP          bool // a one-time code will do
+	Passkey       bool // a passkey will do
+	Passkeys      bool // may be used here
 }
 
 // HTML renders the page.
@@ -92,6 +97,10 @@ type Account struct {
 	Sessions []Session
 	Local    bool // has a password here
 	TOTP     bool // has a one-time code
+	Passkeys bool // may be used here
+	Keys     []Passkey
+	Full     bool   // as many Keys as there may be
+	Refused  string // what is wrong with the wish about a passkey
 	Ticket   string
 	Notice   string // what was just done
 	Problem  string // what just went wrong
@@ -102,6 +111,31 @@ type Account struct {
 
 // HTML renders the page.
 func (v Account) HTML() []byte { return render("account.html", v) }
+
+// Passkey is one that the person added.
+type Passkey struct {
+	ID       string
+	Name     string
+	Synced   bool // not bound to one device
+	Since    time.Time
+	LastUsed time.Time // zero = never
+}
+
+// Ask is the part of a form that asks for a second factor anew. ID makes the
+// ids of its fields unique on the page.
+type Ask struct {
+	ID         string
+	TOTP, Keys bool
+}
+
+// Ask is that part for the form called id.
+func (v Account) Ask(id string) Ask { return Ask{id, v.TOTP, len(v.Keys) > 0 && v.Passkeys} }
+
+// Keyed says whether a form that asks for a second factor may take a passkey.
+func (v Account) Keyed() bool { return v.Ask("").Keys }
+
+// Lone says that one lost device would lock the person out.
+func (v Account) Lone() bool { return len(v.Keys) == 1 && !v.TOTP }
 
 // Program is a client with what it was allowed and what it holds.
 type Program struct {
