@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Policies on arguments, time, network, client, group and label, end to end:
+# Policies on arguments, time, network, client, group and label, and what they
+# ask for beside yes and no (masks, budgets, more scopes), end to end:
 # Inspector, in both eras, uses server-filesystem and server-memory through a
 # gateway whose rules say who may do what, and what was refused is looked for
 # on the disk and in the audit log.
@@ -40,9 +41,35 @@ staff if "staff" in input.user.groups
 
 writes if "write" in input.target.labels
 
+whole_tree if input.target.name == "directory_tree"
+
 allow if {
 	staff
 	not writes
+	not whole_tree
+}
+
+allow if {
+	staff
+	whole_tree
+	"files" in input.grant.scopes
+}
+
+obligations contains {"type": "step_up", "scopes": ["files"]} if {
+	staff
+	whole_tree
+	not "files" in input.grant.scopes
+}
+
+# Guests see who is known, not what of them, and not as often as they like.
+obligations contains {"type": "mask", "paths": ["/result/structuredContent/entities/*/observations"]} if {
+	"guests" in input.user.groups
+	input.target.name == "read_graph"
+}
+
+obligations contains {"type": "rate", "class": "graph"} if {
+	"guests" in input.user.groups
+	input.target.name == "search_nodes"
 }
 
 allow if {
@@ -83,6 +110,7 @@ listen=127.0.0.1:$(port)
 url=http://$listen/mcp
 start() { # ZONE
 	printf 'listen: %s\ntrustedProxies: [127.0.0.1]\npolicy: {timeZone: %s, timeout: 20s}\n' "$listen" "$1" >"$work/ostiary.yaml"
+	printf 'scopes: {files: see all files}\nrates: {graph: {limit: 3, per: 1h, by: [user, client]}}\n' >>"$work/ostiary.yaml"
 	"$ostiary" serve --config "$work/ostiary.yaml" --catalogs "$work/catalogs" --policies "$work/policies" \
 		--data "$work/data" >>"$work/ostiary.log" 2>&1 &
 	gateway=$!
@@ -103,6 +131,7 @@ declare -A token
 token[alice]=$(op token issue --user alice)
 token[bob]=$(op token issue --user bob)
 token[nightly]=$(op token issue --user alice --client nightly)
+token[stepped]=$(op token issue --user alice --scope mcp --scope files)
 
 # inspect WHO ERA FROM METHOD ARGS...: prints what came, errors included; FROM
 # is the address that the proxy in front of the gateway reports.
@@ -121,6 +150,26 @@ unlisted() {
 	local out
 	out=$(OSTIARY_TOKEN=${token[$1]} "$ostiary" tools call "$2" --args "$3" --url "$url" 2>&1) && echo "it ran: $out" && return 1
 	grep -qF "Unknown tool: $2" <<<"$out" || { echo "$out" && return 1; }
+}
+lacks() { # TEXT COMMAND...
+	local text=$1 out
+	shift
+	out=$("$@")
+	! grep -qF -- "$text" <<<"$out" || { echo "$text in: $out" && return 1; }
+}
+# challenged WHO ERA: the headers of a call that asks for more scopes (RFC 6750 3.1).
+challenged() {
+	local meta='' headers=(-H "Authorization: Bearer ${token[$1]}" -H 'Content-Type: application/json' -H 'Accept: application/json, text/event-stream')
+	if [ "$2" = modern ]; then
+		meta='"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28","io.modelcontextprotocol/clientInfo":{"name":"curl","version":"1"},"io.modelcontextprotocol/clientCapabilities":{}},'
+		headers+=(-H 'MCP-Protocol-Version: 2026-07-28' -H 'Mcp-Method: tools/call' -H 'Mcp-Name: files__directory_tree')
+	else
+		local session
+		session=$(curl -s -D - -o /dev/null "${headers[@]}" "$url" -d '{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"curl","version":"1"}}}' |
+			tr -d '\r' | sed -n 's/^[Mm]cp-[Ss]ession-[Ii]d: //p')
+		headers+=(-H "Mcp-Session-Id: $session" -H 'MCP-Protocol-Version: 2025-11-25')
+	fi
+	curl -s -D - "${headers[@]}" "$url" -d "{\"jsonrpc\":\"2.0\",\"id\":2,\"method\":\"tools/call\",\"params\":{$meta\"name\":\"files__directory_tree\",\"arguments\":{\"path\":\"$work/files\"}}}"
 }
 lists() { # WHO ERA TOOL
 	inspect "$1" "$2" 10.1.2.3 tools/list | grep -qF "\"$3\""
@@ -152,7 +201,24 @@ for era in legacy modern; do
 	check "$era: client: the nightly job reads" holds 'kept as it is' call nightly "$era" "$office" files__read_text_file "{\"path\":\"$work/files/archive/old.txt\"}"
 	check "$era: client: the nightly job sees no writes" lists_not nightly "$era" files__write_file
 	check "$era: client: and can't make any" unlisted nightly files__write_file "$(write "$work/files/inbox/$era-nightly.txt")"
+	check "$era: scope: the whole tree is listed" lists alice "$era" files__directory_tree
+	check "$era: scope: but asks for one more" holds 'insufficient_scope' challenged alice "$era"
+	check "$era: scope: with it, it runs" holds 'old.txt' call stepped "$era" "$office" files__directory_tree "{\"path\":\"$work/files\"}"
+	check "$era: mask: alice notes something down" holds "canary-$era" call alice "$era" "$office" memory__create_entities \
+		"{\"entities\":[{\"name\":\"Ada-$era\",\"entityType\":\"person\",\"observations\":[\"canary-$era\"]}]}"
+	check "$era: mask: alice reads it" holds "canary-$era" call alice "$era" "$office" memory__read_graph '{}'
+	check "$era: mask: bob reads whom it is about" holds "Ada-$era" call bob "$era" "$office" memory__read_graph '{}'
+	check "$era: mask: but not what" lacks canary- call bob "$era" "$office" memory__read_graph '{}'
 	check "$era: time: by day writes are listed" lists alice "$era" files__write_file
+done
+
+echo '-- budgets'
+for n in 1 2 3; do
+	check "rate: search $n of 3" holds entities call bob modern "$office" memory__search_nodes '{"query":"Ada"}'
+done
+for era in legacy modern; do
+	check "$era: rate: one more is refused" holds 'too many requests' call bob "$era" "$office" memory__search_nodes '{"query":"Ada"}'
+	check "$era: rate: who has no budget has no bound" holds entities call alice "$era" "$office" memory__search_nodes '{"query":"Ada"}'
 done
 
 echo '-- at night'

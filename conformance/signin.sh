@@ -6,6 +6,8 @@
 # the first; they stay signed in over a restart and ten expiries of their access
 # tokens, and are asked again once an operator revoked them. At the second, two
 # people of different groups see different tools, until one leaves the company.
+# At a third a person with a real browser, Chromium, adds a passkey and signs in
+# with it, where there is a Chromium.
 #
 #   conformance/signin.sh [PATH OF THE ostiary BINARY]
 #
@@ -284,5 +286,18 @@ begin mcp-remote
 check 'mcp-remote asks its person again' asked
 begin codex
 out=$(end codex) && fail 'Codex is refused' "$out" || ok 'Codex is refused'
+
+echo '-- passkeys'
+chromium=$(command -v chromium || command -v chromium-browser || command -v google-chrome || true)
+if [ -n "$chromium" ]; then
+	named=$(port)
+	echo '{}' >"$work/named.yaml"
+	echo 'correct horse battery' | "$ostiary" user add carol --password-stdin --data "$work/data-named"
+	serve named "127.0.0.1:$named" --public-url "http://localhost:$named"
+	counted 'passkey in Chromium' "$node" "$work/passkey.mjs" "$chromium" "$work/chromium" "http://localhost:$named" carol 'correct horse battery'
+	check 'the log says how carol signed in' holds '"hwk","user","mfa"' log named
+else
+	echo '     not checked: no chromium, chromium-browser or google-chrome on PATH'
+fi
 
 finish "$work/local.log" "$work/company.log"

@@ -23,7 +23,7 @@ import (
 // newAccounts composes the authorization server over an open store. upstreams
 // may be nil: then consent pages, of which there are none without a server,
 // name no upstream.
-func newAccounts(ctx context.Context, c *config, st *store.Store, sink audit.Sink, log *slog.Logger, upstreams func() []authserver.Resource) (*authserver.Server, error) {
+func newAccounts(ctx context.Context, c *config, st *store.Store, sink audit.Sink, flood *audit.Flood, log *slog.Logger, upstreams func() []authserver.Resource) (*authserver.Server, error) {
 	log = log.With("part", "authserver")
 	issuer, local := c.issuer()
 	dev := c.Dev && loopback(c.Listen)
@@ -52,7 +52,7 @@ func newAccounts(ctx context.Context, c *config, st *store.Store, sink audit.Sin
 		}
 	}
 	return authserver.New(ctx, authserver.Config{
-		Issuer: issuer, Store: st, Audit: sink, Logger: log,
+		Issuer: issuer, Store: st, Audit: sink, Flood: flood, Logger: log,
 		Scopes: c.Scopes, AccessTTL: c.AccessTTL, RefreshTTL: c.RefreshTTL,
 		Clients: registry, Local: &login.Local{Users: st}, OIDC: provider,
 		Upstreams: upstreams, Loopback: local, TrustedProxies: c.TrustedProxies,

@@ -18,6 +18,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"github.com/ostiary/ostiary/gateway"
+	"github.com/ostiary/ostiary/store/audit"
 )
 
 // config is what the operator asked for, after flags, environment, file and
@@ -43,13 +44,16 @@ type config struct {
 	SecretFiles    []string // that secrets were read from
 
 	signIn
+	auditKeep
 
 	Limits           gateway.Limits
+	Rates            []gateway.Rate // classes of budgets that policies spend from
 	Arguments        int            // bytes that rules may have to read; 0 = 256 KiB
-	PolicyTimeout    time.Duration  // 0 = 50 ms
+	PolicyTimeout    time.Duration  // 0 = 250 ms
 	TimeZone         *time.Location // of input.time; nil = the machine's
 	AuditDeadline    time.Duration
 	AuditSegmentSize int64
+	Redaction        audit.Redaction
 
 	getenv func(string) (string, bool) // for ${VARIABLE} in secrets
 }
@@ -130,11 +134,10 @@ func settings() []setting {
 		{key: "limits.keepAlive", arg: "TIME", set: measured(parseKeepAlive, func(c *config) *time.Duration { return &c.Limits.KeepAlive })},
 		{key: "audit.deadline", arg: "TIME", set: measured(parseDuration, func(c *config) *time.Duration { return &c.AuditDeadline })},
 		{key: "audit.segmentSize", arg: "SIZE", set: measured(parseSize64, func(c *config) *int64 { return &c.AuditSegmentSize })},
-		{key: "audit.redact", set: notBuilt}, {key: "audit.checkpoint", set: notBuilt},
 		{key: "policy.timeZone", arg: "ZONE", set: checkZone},
 		{key: "policy.timeout", arg: "TIME", set: measured(parseDuration, func(c *config) *time.Duration { return &c.PolicyTimeout })},
-		{key: "rates", set: notBuilt},
-	}, signInSettings()...)
+		{key: "rates", node: readRates, set: fileOnly},
+	}, slices.Concat(recordSettings(), auditKeepSettings(), signInSettings())...)
 }
 
 // configFlags declares --config and the named flags of the table on fs; load
@@ -193,7 +196,7 @@ func loadConfig(file string, flags map[string]string, getenv func(string) (strin
 	if (c.CertFile == "") != (c.KeyFile == "") {
 		problems = append(problems, errors.New("tls: certFile and keyFile go together; set both or neither"))
 	}
-	problems = append(problems, c.signIn.check())
+	problems = append(problems, c.signIn.check(), c.auditKeep.check(c.Data))
 	return c, errors.Join(problems...)
 }
 

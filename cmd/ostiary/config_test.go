@@ -67,7 +67,7 @@ func TestProblemsOfTheFileSayWhereAndWhatToDo(t *testing.T) {
 		{"unknown nested key", "limits:\n  boddy: 4MiB\n", `:2:3: limits.boddy: unknown key, did you mean "limits.body"?`},
 		{"twice", "data: a\ndata: b\n", ":2:1: data: written twice"},
 		{"not built", "metricsListen: 127.0.0.1:9090\n", ":1:1: metricsListen: not built yet in this version; remove the key"},
-		{"not built, nested", "audit:\n  checkpoint: {}\n", ":2:3: audit.checkpoint: not built yet"},
+		{"unknown key two levels down", "audit:\n  checkpoint:\n    fiel: x\n", `:3:5: audit.checkpoint.fiel: unknown key, did you mean "audit.checkpoint.file"?`},
 		{"wrong value", "limits:\n  body: many\n", `:2:9: limits.body: "many" is not a size`},
 		{"zero", "limits: {calls: 0}\n", `:1:17: limits.calls: "0" is not a whole number above 0`},
 		{"list for one value", "data: [a]\n", ":1:7: data: want one value"},

@@ -94,6 +94,7 @@ func (d *doctor) examine(ctx context.Context, configErr error) {
 	d.dataDirectory(served)
 	d.accounts(ctx, users, served)
 	d.disk()
+	d.checkpoints(ctx)
 	d.policies()
 	if catalog := d.catalog(); catalog != nil {
 		d.programs(catalog)
@@ -230,7 +231,7 @@ func (d *doctor) disk() {
 		case free < minFree:
 			d.fail("space", "free at least "+sizeWords(minFree), "%s free at %s: calls will be refused for want of an audit log", sizeWords(free), dir)
 		case free < comfyFree:
-			d.warn("space", "free some, or move audit segments elsewhere", "%s free at %s", sizeWords(free), dir)
+			d.warn("space", "free some, or bound the log with audit.retention", "%s free at %s", sizeWords(free), dir)
 		default:
 			d.ok("space", "%s free at %s", sizeWords(free), dir)
 		}

@@ -86,7 +86,7 @@ func (d *doctor) provider(ctx context.Context) {
 	c := d.config
 	callback := c.base() + "/login/callback"
 	p := &login.OIDC{Issuer: c.Issuer, ClientID: c.ClientID, ClientSecret: c.ClientSecret, Title: c.Title, Dev: c.Dev && loopback(c.Listen)}
-	if _, _, err := p.Begin(ctx, callback, false); err != nil {
+	if _, _, err := p.Begin(ctx, callback, login.Ask{}); err != nil {
 		d.fail("provider", "check oidc.issuer, and that this machine reaches it", "%v", err)
 		return
 	}

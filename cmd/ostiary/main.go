@@ -60,11 +60,11 @@ func verbs() []verb {
 		serveVerb(),
 		catalogCheckVerb(), catalogListVerb(), catalogTestVerb(), catalogImportVerb(),
 		toolsListVerb(), toolsCallVerb(), toolsDiffVerb(),
-		policyCheckVerb(), policyTestVerb(), policyEvalVerb(),
+		policyCheckVerb(), policyTestVerb(), policyEvalVerb(), policyExplainVerb(), policyReplayVerb(), policySchemaVerb(),
 		userAddVerb(), userListVerb(), userSetVerb(), userPasswdVerb(), userDisableVerb(), userEnableVerb(), userDeleteVerb(),
 		clientAddVerb(), clientListVerb(), clientRevokeVerb(),
 		tokenIssueVerb(), tokenListVerb(), tokenRevokeVerb(),
-		auditQueryVerb(), auditVerifyVerb(),
+		auditQueryVerb(), auditTailVerb(), auditVerifyVerb(), auditExportVerb(), auditKeyVerb(), auditDigestVerb(),
 		keyRotateVerb(), backupVerb(), restoreVerb(),
 		doctorVerb(),
 		conformanceVerb(), conformanceOfficialVerb(),
@@ -76,7 +76,7 @@ func verbs() []verb {
 // plannedVerbs are words of the contract whose parts do not exist yet. They
 // are answered, not listed.
 var plannedVerbs = []string{
-	"upstream", "policy explain", "policy replay", "audit tail", "audit export",
+	"upstream",
 }
 
 // usageError is a command line that can't be carried out as written.

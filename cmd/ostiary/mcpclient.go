@@ -140,15 +140,21 @@ func (c *mcpClient) send(ctx context.Context, method string, body []byte) (*http
 
 // ourServer says whether a gateway of this kind answers at base.
 func ourServer(ctx context.Context, base string) bool {
+	_, audited := readyChecks(ctx, base)["audit"]
+	return audited
+}
+
+// readyChecks are those of /readyz of the gateway at base; nil if none answers.
+func readyChecks(ctx context.Context, base string) map[string]any {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/readyz", nil)
 	if err != nil {
-		return false
+		return nil
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return false
+		return nil
 	}
 	defer response.Body.Close()
 	var ready struct {
@@ -156,10 +162,9 @@ func ourServer(ctx context.Context, base string) bool {
 		Checks map[string]any
 	}
 	if json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&ready) != nil {
-		return false
+		return nil
 	}
-	_, audited := ready.Checks["audit"]
-	return audited
+	return ready.Checks
 }
 
 // quietLogger shows errors only: for verbs whose output is their answer.

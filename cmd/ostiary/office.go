@@ -29,7 +29,7 @@ type office struct {
 // operations are all that verbs may ask for, by name.
 func (o *office) operations() map[string]admin.Operation {
 	all := map[string]admin.Operation{}
-	for _, some := range []map[string]admin.Operation{o.userOperations(), o.clientOperations(), o.tokenOperations(), o.storeOperations()} {
+	for _, some := range []map[string]admin.Operation{o.userOperations(), o.clientOperations(), o.tokenOperations(), o.storeOperations(), o.auditOperations(), o.digestOperations()} {
 		maps.Copy(all, some)
 	}
 	return all
@@ -116,19 +116,32 @@ func openOffice(ctx context.Context, c *config, io stdio, work func(*office) err
 	}
 	defer func() { err = errors.Join(err, closing("store", o.store.Close())) }()
 	log := quietLogger(io)
-	if o.audit, err = openAudit(c, log); err != nil {
+	if o.audit, err = openAudit(c, log, discreet(c, o.store, nil, log)); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closing("audit log", o.audit.Close())) }()
-	if o.accounts, err = newAccounts(ctx, c, o.store, o.audit, log, nil); err != nil {
+	if o.accounts, err = newAccounts(ctx, c, o.store, o.audit, nil, log, nil); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closing("accounts", o.accounts.Close())) }()
 	return work(o)
 }
 
-func openAudit(c *config, log *slog.Logger) (*audit.Log, error) {
-	l, err := audit.Open(c.Data, audit.Options{Deadline: c.AuditDeadline, SegmentSize: c.AuditSegmentSize, Logger: log.With("part", "audit")})
+func openAudit(c *config, log *slog.Logger, options ...func(*audit.Options) error) (*audit.Log, error) {
+	signer, err := audit.OpenSigner(c.Data)
+	if err != nil {
+		return nil, fmt.Errorf("audit log: %w", err)
+	}
+	o := audit.Options{
+		Deadline: c.AuditDeadline, SegmentSize: c.AuditSegmentSize, Logger: log.With("part", "audit"),
+		Signer: signer, CheckpointEvery: c.CheckpointEvery, Outside: c.outside(), Retention: c.Retention,
+	}
+	for _, set := range options {
+		if err := set(&o); err != nil {
+			return nil, fmt.Errorf("audit log: %w", err)
+		}
+	}
+	l, err := audit.Open(c.Data, o)
 	if err != nil {
 		return nil, fmt.Errorf("audit log in %s: %w", c.Data, err)
 	}

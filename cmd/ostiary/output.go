@@ -43,6 +43,13 @@ func writeJSON(w io.Writer, v any) error {
 	return e.Encode(v)
 }
 
+// writeLine writes v as one line.
+func writeLine(w io.Writer, v any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(v)
+}
+
 // noWords refuses words after a verb that takes none.
 func noWords(verb string, args []string) error {
 	if len(args) == 0 {

@@ -40,7 +40,7 @@ func clock(c *config) func() time.Time {
 }
 
 func policyOptions(c *config) rego.Options {
-	return rego.Options{Timeout: c.PolicyTimeout, Arguments: c.Arguments, Now: clock(c)}
+	return rego.Options{Timeout: c.PolicyTimeout, Arguments: c.Arguments, Now: clock(c), Classes: c.classes()}
 }
 
 // openPolicies makes the decider: the rules of the policy directory, else the

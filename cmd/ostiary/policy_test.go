@@ -55,7 +55,11 @@ func TestPolicyCheckSaysWhatIsWrongAndWhatIsRead(t *testing.T) {
 	if code != exitFailed || out != filepath.Join(broken, "p.rego")+":15:1: deny must be a set; write deny contains \"reason\" if { … }\n" || !strings.Contains(errs, "1 problem; nothing of it would be served") {
 		t.Errorf("exit %d, %q, %q", code, out, errs)
 	}
-	code, out, _ = ostiary(t, "policy", "check", rules(t, "p.rego", strings.Replace(engineers, "user.groups", "user.gruops", 1)), "--format", "json")
+	misspelt := rules(t, "p.rego", strings.Replace(engineers, "user.groups", "user.group", 1))
+	if code, out, _ = ostiary(t, "policy", "check", misspelt); code != exitFailed || out != filepath.Join(misspelt, "p.rego")+":6:19: input.user.group is no field of the input document; did you mean input.user.groups? there is amr, auth_time, groups, id, name\n" {
+		t.Errorf("exit %d, %q", code, out)
+	}
+	code, out, _ = ostiary(t, "policy", "check", rules(t, "p.rego", engineers+"\ndeny contains \"x\" if object.get(input, [\"user\", \"name\"], \"\") == \"x\"\n"), "--format", "json")
 	var report struct {
 		OK       bool
 		Problems []struct{ Text string }
@@ -65,7 +69,15 @@ func TestPolicyCheckSaysWhatIsWrongAndWhatIsRead(t *testing.T) {
 		}
 		Reads []string
 	}
-	if err := json.Unmarshal([]byte(out), &report); err != nil || code != exitDone || !report.OK || len(report.Warnings) != 1 || report.Warnings[0].Line != 6 || !strings.Contains(report.Warnings[0].Text, "input.user.gruops") {
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != exitDone || !report.OK || len(report.Warnings) != 1 || report.Warnings[0].Line != 15 || !strings.Contains(report.Warnings[0].Text, "reads all of input") {
+		t.Errorf("exit %d, %v, %s", code, err, out)
+	}
+}
+
+func TestPolicySchemaPrintsTheSchemaOfTheInput(t *testing.T) {
+	code, out, _ := ostiary(t, "policy", "schema")
+	var schema struct{ Properties map[string]any }
+	if err := json.Unmarshal([]byte(out), &schema); code != exitDone || err != nil || schema.Properties["counters"] == nil {
 		t.Errorf("exit %d, %v, %s", code, err, out)
 	}
 }
@@ -125,6 +137,15 @@ func TestPolicyEvalDecidesOneRequest(t *testing.T) {
 	}
 }
 
+func TestPolicyEvalExplains(t *testing.T) {
+	dir := rules(t, "p.rego", engineers)
+	code, out, errs := ostiary(t, "policy", "eval", dir, "--group", "staff", "--tool", "github/x", "--explain", "--at", "2026-03-02T12:00:00Z")
+	want := "false  allow\n       stopped at  \"engineering\" in input.user.groups\n               in  " + filepath.Join(dir, "p.rego") + ":6\n             read  input.user.groups = [\"staff\"]\n"
+	if code != exitDone || !strings.Contains(out, want) {
+		t.Errorf("exit %d, %s%s; want %s", code, out, errs, want)
+	}
+}
+
 // noonUnlessSaid adds a time by day to flags without one.
 func noonUnlessSaid(args []string) []string {
 	for _, a := range args {
@@ -150,8 +171,7 @@ func TestPolicyVerbsRefuseWhatCannotBeMeant(t *testing.T) {
 		code int
 		want string
 	}{
-		{[]string{"policy"}, exitUsage, "policy: needs one of check, test, eval"},
-		{[]string{"policy", "explain"}, exitUsage, "not built yet"},
+		{[]string{"policy"}, exitUsage, "policy: needs one of check, test, eval, explain, replay, schema"},
 		{[]string{"policy", "check", "a", "b"}, exitUsage, `unexpected "b"`},
 		{[]string{"policy", "check"}, exitFailed, "there is no ./policies; name a directory"},
 		{[]string{"policy", "check", "nowhere"}, exitFailed, "1 problem"},

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/ostiary/ostiary/policy"
 	"github.com/ostiary/ostiary/policy/rego"
 )
 
@@ -32,8 +33,8 @@ func policyArgs(name string, load func() (*config, error), args []string) (*conf
 func policyCheckVerb() verb {
 	return verb{
 		name: "policy check", args: "[DIR]", short: "say what is wrong with the rules, and what they read",
-		long: "Does what `serve` does before it takes rules: compiles them strictly, runs their test_\n" +
-			"rules and a canary request. Fields that the input document does not have are warnings.",
+		long: "Does what `serve` does before it takes rules: compiles them strictly, holds every path of\n" +
+			"input against the schema (`ostiary policy schema`), runs their test_ rules and a canary request.",
 		examples: []string{"ostiary policy check", "ostiary policy check /etc/ostiary/policies --format json"},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
 			load := configFlags(fs, io, "policies")
@@ -94,4 +95,21 @@ func policyCheck(c *config, dir string, format *format, io stdio) error {
 		return errSilent
 	}
 	return nil
+}
+
+func policySchemaVerb() verb {
+	return verb{
+		name: "policy schema", short: "print the JSON Schema of the input document that rules read",
+		long:     "Editors and `opa check --schema` take it; `ostiary policy check` holds rules against it by itself.",
+		examples: []string{"ostiary policy schema > schemas/input.json"},
+		define: func(_ *flag.FlagSet, io stdio) func(context.Context, []string) error {
+			return func(_ context.Context, args []string) error {
+				if err := noWords("policy schema", args); err != nil {
+					return err
+				}
+				_, err := io.Out.Write(policy.InputSchema)
+				return err
+			}
+		},
+	}
 }

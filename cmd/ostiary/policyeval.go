@@ -21,6 +21,7 @@ import (
 type asked struct {
 	user, client, tool, args, source, at, input string
 	groups, labels, scopes                      words
+	explain                                     bool
 }
 
 // words are the values of a flag that may stand several times.
@@ -37,6 +38,7 @@ func policyEvalVerb() verb {
 			"policy/input.schema.json describes. Exit code 0 for a denial too; 1 when the rules fail.",
 		examples: []string{
 			`ostiary policy eval --user ann --group engineering --tool github/create_issue --args '{"title":"x"}'`,
+			"ostiary policy eval --user ann --tool github/delete_repo --explain",
 			"ostiary policy eval ./policies --input request.json --format json",
 		},
 	}
@@ -53,6 +55,7 @@ func policyEvalVerb() verb {
 		fs.Var(&a.scopes, "scope", "`SCOPE` of the token; may stand several times (default mcp)")
 		fs.StringVar(&a.source, "source", "127.0.0.1", "`IP` address that the request comes from")
 		fs.StringVar(&a.at, "at", "", "`TIME` of the request, such as 2026-01-31T15:04:05Z (default now)")
+		fs.BoolVar(&a.explain, "explain", false, "also show each rule: whether it held, where it stopped, what it read")
 		fs.StringVar(&a.input, "input", "", "`FILE` with an input document, - for stdin; goes without the flags above")
 		return func(ctx context.Context, args []string) error {
 			alone := true
@@ -76,7 +79,7 @@ func policyEvalVerb() verb {
 			if err != nil {
 				return err
 			}
-			return policyEval(ctx, c, dir, r, format, io)
+			return policyEval(ctx, c, dir, r, a.explain, format, io)
 		}
 	}
 	return v
@@ -157,7 +160,7 @@ func readInput(file string, world stdio) (*policy.Request, error) {
 	return r, nil
 }
 
-func policyEval(ctx context.Context, c *config, dir string, r *policy.Request, format *format, io stdio) error {
+func policyEval(ctx context.Context, c *config, dir string, r *policy.Request, explain bool, format *format, io stdio) error {
 	e, err := rego.Load(dir, policyOptions(c))
 	if err != nil {
 		return policiesRefused(dir, err)
@@ -174,7 +177,15 @@ func policyEval(ctx context.Context, c *config, dir string, r *policy.Request, f
 		Listed      bool              `json:"listed"`
 		Revision    string            `json:"revision"`
 		Failure     string            `json:"failure,omitempty"`
-	}{d.Allow, append([]string{}, d.Reasons...), append([]json.RawMessage{}, d.Obligations...), err == nil && shown[0], d.Revision, ""}
+		Rules       []rego.RuleTrace  `json:"rules,omitempty"`
+	}{d.Allow, append([]string{}, d.Reasons...), append([]json.RawMessage{}, d.Obligations...), err == nil && shown[0], d.Revision, "", nil}
+	if explain {
+		x, err := e.Explain(ctx, r)
+		if err != nil {
+			return err
+		}
+		report.Rules = x.Rules
+	}
 	if failed != nil {
 		report.Failure = failed.Error()
 	}
@@ -193,6 +204,11 @@ func policyEval(ctx context.Context, c *config, dir string, r *policy.Request, f
 		}
 		fmt.Fprintf(t, "listed\t%s\n", yesNo(report.Listed))
 		if err := t.Flush(); err != nil {
+			return err
+		}
+		var b strings.Builder
+		showRules(report.Rules, &b, lineTo(&b))
+		if _, err := fmt.Fprint(io.Out, b.String()); err != nil {
 			return err
 		}
 	}

@@ -34,7 +34,11 @@ func serveVerb() verb {
 		long: "Each flag is also a key of ostiary.yaml (publicUrl) and a variable (OSTIARY_PUBLIC_URL);\n" +
 			"flag beats variable beats file beats default. Keys without a flag: allowedOrigins,\n" +
 			"trustedProxies (networks whose X-Forwarded-* headers count), tls{certFile, keyFile},\n" +
-			"masterKey, audit{deadline, segmentSize}, policy{timeZone, timeout},\n" +
+			"masterKey, audit{deadline, segmentSize, checkpoint{every 60s, file, syslog (local or\n" +
+			"udp://HOST:514), webhook, header, secret}, retention{age 90d, size 10GiB},\n" +
+			"redact{pointers[/arguments/NAME or {path, upstream, tool}], keys, off}, quota{requests,\n" +
+			"refused 600}},\n" +
+			"policy{timeZone, timeout},\n" +
 			"limits{body, page, arguments, record, parked, parkedCalls, session, state, streams, calls,\n" +
 			"replay, keepAlive} and legacySse (true: serve agents of MCP 2024-11-05 over HTTP+SSE, too).\n\n" +
 			"Agents and people sign in, unless --no-auth: scopes{NAME: words}, oauth{accessTTL 10m,\n" +
@@ -101,7 +105,7 @@ func serve(ctx context.Context, c *config, io stdio) error {
 	if err != nil {
 		return err
 	}
-	ready := &readiness{audit: h.audit, store: h.store, status: h.federation.Status}
+	ready := &readiness{audit: h.audit, store: h.store, status: h.federation.Status, signs: h.audit}
 	if err := h.audit.Append(ctx, &audit.Record{Kind: "event", Event: "server.start", Time: time.Now(), Revisions: audit.Revisions{Policy: h.decider.Revision(), Catalog: catalog.Revision}}); err != nil {
 		return errors.Join(fmt.Errorf("the start can't be recorded: %w; free space in %s or mend its permissions", err, c.Data), h.close(ctx))
 	}

@@ -102,7 +102,7 @@ func serveAlone(ctx context.Context, c *config, io stdio, log *slog.Logger) erro
 	}
 	var work sync.WaitGroup
 	watch, stopWatching := context.WithCancel(ctx)
-	ready := &readiness{audit: h.audit, store: h.store, status: h.federation.Status}
+	ready := &readiness{audit: h.audit, store: h.store, status: h.federation.Status, signs: h.audit}
 	work.Go(func() { h.followCatalog(watch, c, io, catalog.Revision, ready, log) })
 	work.Go(func() { h.followPolicies(watch, ready, log) })
 	h.warnOfPolicies(log)

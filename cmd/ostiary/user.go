@@ -123,12 +123,17 @@ func (u shownUser) signIn() string {
 		return "disabled"
 	case u.Issuer != login.LocalIssuer:
 		return "provider"
-	case !u.Password:
+	case !u.Password && u.Passkeys == 0:
 		return "no password"
-	case u.TOTP:
-		return "password+code"
 	}
-	return "password"
+	ways := "password"
+	if u.TOTP {
+		ways += "+code"
+	}
+	if u.Passkeys > 0 {
+		ways += "+passkey"
+	}
+	return ways
 }
 
 // day is a moment in a table; "-" for none.
@@ -190,12 +195,13 @@ func userPasswdVerb() verb {
 			"the agents that act for them.\n\n" + userWords,
 		examples: []string{
 			"ostiary user passwd alice --password-stdin < password-file",
-			"ostiary user passwd alice --drop-code --password-stdin < password-file",
+			"ostiary user passwd alice --drop-code --drop-passkeys --password-stdin < password-file",
 		},
 		define: func(fs *flag.FlagSet, io stdio) func(context.Context, []string) error {
 			load := officeFlags(fs, io)
 			stdin := fs.Bool("password-stdin", false, "read the password from stdin")
 			drop := fs.Bool("drop-code", false, "also end the one-time code: the phone is lost, or was not theirs")
+			keys := fs.Bool("drop-passkeys", false, "also remove every passkey: the device is lost, or was not theirs")
 			format := formatFlag(fs, "text")
 			return func(ctx context.Context, args []string) error {
 				name, err := oneName("user passwd", "NAME", args)
@@ -209,7 +215,7 @@ func userPasswdVerb() verb {
 				if err != nil {
 					return err
 				}
-				w := userWish{Name: name, DropCode: *drop}
+				w := userWish{Name: name, DropCode: *drop, DropPasskeys: *keys}
 				if w.Password, err = readPassword(ctx, io.In); err != nil {
 					return fmt.Errorf("user passwd: %w", err)
 				}
@@ -231,7 +237,7 @@ func userEnableVerb() verb {
 }
 
 func userDeleteVerb() verb {
-	return userActVerb("delete", "deleted", "forget a user with all sessions, consents and tokens", "Audit records stay.")
+	return userActVerb("delete", "deleted", "forget a user with all sessions, passkeys, consents and tokens", "Audit records stay.")
 }
 
 // userActVerb is a verb that does one thing to one user.

@@ -17,11 +17,12 @@ import (
 // userWish is what an operator wants to become of a user. A nil field stays as
 // it is.
 type userWish struct {
-	Name     string // as on the command line
-	Called   *string
-	Groups   *[]string
-	Password string // argon2id, in PHC form: the password itself stays in the verb
-	DropCode bool   // end the one-time code, too
+	Name         string // as on the command line
+	Called       *string
+	Groups       *[]string
+	Password     string // argon2id, in PHC form: the password itself stays in the verb
+	DropCode     bool   // end the one-time code, too
+	DropPasskeys bool   // and the passkeys
 }
 
 // shownUser is a user as verbs show them: nothing secret.
@@ -32,6 +33,7 @@ type shownUser struct {
 	Groups     []string  `json:"groups"`
 	Password   bool      `json:"password"`
 	TOTP       bool      `json:"totp"`
+	Passkeys   int       `json:"passkeys"`
 	Disabled   bool      `json:"disabled"`
 	Created    time.Time `json:"created"`
 	LastSignIn time.Time `json:"last_sign_in,omitzero"`
@@ -44,6 +46,14 @@ func showUser(u *store.User) shownUser {
 	}
 }
 
+// showUser shows u with what is kept beside the record.
+func (o *office) showUser(ctx context.Context, u *store.User) (shownUser, error) {
+	shown := showUser(u)
+	keys, err := o.store.Passkeys(ctx, u.ID())
+	shown.Passkeys = len(keys)
+	return shown, err
+}
+
 func (o *office) userOperations() map[string]admin.Operation {
 	return map[string]admin.Operation{
 		"user.add": operation(o.addUser),
@@ -51,7 +61,8 @@ func (o *office) userOperations() map[string]admin.Operation {
 			all, err := o.store.Users(ctx)
 			shown := []shownUser{}
 			for i := range all {
-				shown = append(shown, showUser(&all[i]))
+				u, keysErr := o.showUser(ctx, &all[i])
+				shown, err = append(shown, u), errors.Join(err, keysErr)
 			}
 			return shown, err
 		}),
@@ -90,7 +101,7 @@ func (o *office) addUser(ctx context.Context, w userWish) (shownUser, error) {
 	if err != nil {
 		return shownUser{}, err
 	}
-	return showUser(made), nil
+	return o.showUser(ctx, made)
 }
 
 func (o *office) setUser(ctx context.Context, w userWish) (shownUser, error) {
@@ -98,7 +109,7 @@ func (o *office) setUser(ctx context.Context, w userWish) (shownUser, error) {
 	if err != nil {
 		return shownUser{}, noUser(w.Name, err)
 	}
-	return showUser(u), nil
+	return o.showUser(ctx, u)
 }
 
 // setPassword also signs the person out everywhere: who knew the old password
@@ -118,7 +129,10 @@ func (o *office) setPassword(ctx context.Context, w userWish) (nothing, error) {
 	if err != nil {
 		return nothing{}, noUser(w.Name, err)
 	}
-	return nothing{}, errors.Join(o.store.DeleteSessions(ctx, id), o.accounts.SignOutEverywhere(ctx, id))
+	if w.DropPasskeys {
+		err = o.store.DeletePasskeys(ctx, id)
+	}
+	return nothing{}, errors.Join(err, o.store.DeleteSessions(ctx, id), o.accounts.SignOutEverywhere(ctx, id))
 }
 
 // Bounds of what an operator says about a user.

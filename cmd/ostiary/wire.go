@@ -25,6 +25,7 @@ import (
 type house struct {
 	store      *store.Store
 	audit      *audit.Log
+	flood      *audit.Flood // of all doors: one summary for each source
 	federation *federation.Federation
 	gateway    *gateway.Gateway
 	accounts   *authserver.Server
@@ -48,14 +49,15 @@ func buildHouse(ctx context.Context, c *config, catalog *catalogs.Catalog, log *
 	if h.store, err = store.Open(c.Data, store.Options{MasterKey: c.MasterKey}); err != nil {
 		return nil, storeRefused(c, err)
 	}
-	if h.audit, err = openAudit(c, log); err != nil {
+	if h.audit, err = openAudit(c, log, discreet(c, h.store, h.decider, log)); err != nil {
 		return nil, err
 	}
 	h.federation = newFederation(c, h.store, log, (&definitions{sink: h.audit, log: log}).listen)
 	if err = h.federation.Apply(ctx, catalog); err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
-	if h.accounts, err = newAccounts(ctx, c, h.store, h.audit, log, resources(h.federation)); err != nil {
+	h.flood = &audit.Flood{Sink: h.audit}
+	if h.accounts, err = newAccounts(ctx, c, h.store, h.audit, h.flood, log, resources(h.federation)); err != nil {
 		return nil, err
 	}
 	var verifier gateway.Verifier = h.accounts
@@ -67,11 +69,14 @@ func buildHouse(ctx context.Context, c *config, catalog *catalogs.Catalog, log *
 		Verifier:       verifier,
 		Decider:        h.decider,
 		Audit:          h.audit,
+		Flood:          h.flood,
 		Sealer:         h.store,
 		Once:           h.store,
 		Logger:         log.With("part", "gateway"),
 		Now:            clock(c),
-		Limits:         c.Limits,
+		Limits:         c.gatewayLimits(),
+		Rates:          c.Rates,
+		StepUp:         stepUp(c, h.accounts),
 		Hosts:          publicHosts(c.PublicURL),
 		TrustedProxies: c.TrustedProxies,
 		AllowedOrigins: c.AllowedOrigins,
@@ -113,7 +118,10 @@ func (h *house) routes(c *config, ready *readiness) http.Handler {
 	}
 	mux.HandleFunc("GET /healthz", healthz)
 	mux.Handle("GET /readyz", ready)
-	mux.HandleFunc("/", notFound)
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		h.flood.Add(policy.SourceOf(r, c.TrustedProxies).IP, "path")
+		notFound(w, r)
+	})
 	return withBodyTimeout(mux, bodyTimeout)
 }
 
@@ -137,6 +145,9 @@ func (h *house) close(ctx context.Context) error {
 	}
 	if h.accounts != nil { // after the gateway: it ends principals, who may have streams
 		errs = append(errs, closing("accounts", h.accounts.Close()))
+	}
+	if h.flood != nil {
+		h.flood.Close()
 	}
 	if h.audit != nil {
 		errs = append(errs, closing("audit log", h.audit.Close()))
