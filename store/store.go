@@ -153,7 +153,7 @@ func (s *Store) begin(dir string) error {
 		err = s.epoch.write(s.counter)
 	}
 	if err == nil && s.older {
-		err = s.db.Update(s.addBuckets)
+		err = s.upgrade()
 	}
 	if err != nil {
 		return errors.Join(err, s.db.Close())
@@ -234,6 +234,28 @@ func (s *Store) open(path string, readOnly bool) (err error) {
 	}
 	if err := s.verify(); err != nil {
 		return errors.Join(err, s.db.Close())
+	}
+	return nil
+}
+
+// upgrade gives a database of an older layout what it lacks. On a full disk it
+// takes the reserve: what can't be opened can't be revoked in.
+func (s *Store) upgrade() error {
+	add := func() error {
+		if err := s.fail("upgrade"); err != nil {
+			return err
+		}
+		return s.db.Update(s.addBuckets)
+	}
+	err := add()
+	if noSpace(err) && s.reserve.drop() {
+		err = add()
+	}
+	if noSpace(err) {
+		err = fmt.Errorf("%w: %w", ErrFull, err)
+	}
+	if err != nil {
+		return fmt.Errorf("take over the database of an older version: %w", err)
 	}
 	return nil
 }

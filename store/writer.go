@@ -266,13 +266,16 @@ func (s *Store) committed(raised bool) {
 // one may succeed. Any other error leaves that open: bbolt was seen to show
 // transactions, live and after reopening, whose commit had failed.
 func (s *Store) failed(id int, err error) error {
-	full := errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
-	if full && !s.visible(id) {
+	if noSpace(err) && !s.visible(id) {
 		return fmt.Errorf("%w: %w", ErrFull, err)
 	}
 	broken := fmt.Errorf("%w: %w", ErrBroken, err)
 	s.broken.Store(&broken)
 	return broken
+}
+
+func noSpace(err error) bool {
+	return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT)
 }
 
 // visible says whether a reader now sees the transaction id.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -92,5 +93,60 @@ func TestARecordKeepsTheLineThatItWasReadFrom(t *testing.T) {
 	all := read(t, dir)
 	if line := string(all[0].Line); line == "" || !strings.Contains(string(file), "\n"+line+"\n") {
 		t.Errorf("%q", line)
+	}
+}
+
+// What rotates logs renames them: what is written then stands elsewhere.
+func TestASegmentThatWasMovedTakesNoMoreRecords(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Options{})
+	if err := l.Append(t.Context(), decision("d1")); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, folder, segmentName(1))
+	if err := os.Rename(path, path+".1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Append(t.Context(), decision("d2")); !errors.Is(err, ErrUnavailable) {
+		t.Fatalf("recorded where nobody looks: %v", err)
+	}
+	eventually(t, 20*time.Second, "the log well again", func() bool { return l.Err() == nil })
+	if err := l.Append(t.Context(), decision("d3")); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".1", path); err != nil {
+		t.Fatal(err)
+	}
+	if got := intact(t, dir); find(got, func(r *Record) bool { return r.DecisionID == "d3" }) == nil {
+		t.Errorf("d3 is not in the log: %d records", len(got))
+	}
+}
+
+// On a full disk what is left is for revocations: neither who is unknown nor
+// who only gets refusals can use it up.
+func TestNobodyOutsideUsesUpTheReserve(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, Options{Fail: func(p string) error {
+		if p == "reserve" {
+			return syscall.ENOSPC
+		}
+		return nil
+	}})
+	at := time.Unix(1, 0)
+	l.Note(&Record{Kind: "event", Event: EventFailures, Time: at, Failures: &Failures{Count: 1, First: at, Last: at, Kinds: []Failed{{"a", 1}}}})
+	refused := decision("refused")
+	refused.Decision.Allow, refused.Outcome = false, "error"
+	l.Note(refused)
+	l.Note(&Record{Kind: "event", Event: "client.revoked"})
+	l.Note(&Record{Kind: "outcome", DecisionID: "d0", Outcome: "ok"})
+	if err := l.Close(); err == nil || !strings.Contains(err.Error(), "2 records") {
+		t.Errorf("what was left out is not said: %v", err)
+	}
+	got := intact(t, dir)
+	if len(got) != 2 || got[0].Event != "client.revoked" || got[1].Outcome != "ok" {
+		t.Errorf("%d records: %+v", len(got), got)
 	}
 }

@@ -106,7 +106,8 @@ func (n *notary) round(now bool) {
 	l.ends = nil
 	l.mu.Unlock()
 	var err error
-	due := now || time.Since(n.last) >= l.CheckpointEvery || n.problem() != nil
+	// The next look may come a tick late: that is part of the time.
+	due := now || time.Since(n.last) >= l.CheckpointEvery-notaryTick || n.problem() != nil
 	if due && stands.seq > 0 && !slices.Contains(sealed, stands) {
 		sealed = append(sealed, stands)
 	}

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -208,7 +207,22 @@ func (l *Log) begin(t *tail) error {
 	return nil
 }
 
-var errRemoved = errors.New("its file was removed while the server runs")
+var errRemoved = errors.New("its file was removed or renamed while the server runs")
+
+// inPlace says that f is what stands under its name. One that was removed, or
+// moved away (logrotate does that), takes writes as before, for nobody to read.
+func inPlace(f *os.File) error {
+	var here, there syscall.Stat_t
+	if err := syscall.Fstat(int(f.Fd()), &here); err != nil {
+		return err
+	}
+	if err := syscall.Stat(f.Name(), &there); err != nil && !errors.Is(err, syscall.ENOENT) {
+		return err
+	} else if err != nil || here.Dev != there.Dev || here.Ino != there.Ino {
+		return errRemoved
+	}
+	return nil
+}
 
 // flush writes b to f and returns when it is on the disk.
 func (l *Log) flush(f *os.File, b []byte, fresh bool) error {
@@ -225,10 +239,8 @@ func (l *Log) flush(f *os.File, b []byte, fresh bool) error {
 	if _, err := f.Write(b); err != nil {
 		return fmt.Errorf("write audit log: %w", err)
 	}
-	// A file that was removed takes writes as before, for nobody to read.
-	var info syscall.Stat_t
-	if err := syscall.Fstat(int(f.Fd()), &info); err != nil || info.Nlink == 0 {
-		return fmt.Errorf("write audit log: %w", cmp.Or(err, errRemoved))
+	if err := inPlace(f); err != nil {
+		return fmt.Errorf("write audit log: %w", err)
 	}
 	if err := l.Fail("sync"); err != nil {
 		return fmt.Errorf("sync audit log: %w", err)

@@ -12,11 +12,14 @@ const (
 	whyCard       = "card"         // card numbers with a valid check digit
 	whyConnection = "connection"   // scheme://user:password@host
 	whyToken      = "access_token" // access tokens with a well-known beginning, this program's among them
+	whyParameter  = "parameter"    // NAME=VALUE and "Name: value" with a secret's name
 	whyMarker     = "marker"       // what looks like a mark of ours and is none
 )
 
 // Detectors are the names of the built-in detectors.
-func Detectors() []string { return []string{whyJWT, whyPEM, whyCard, whyConnection, whyToken} }
+func Detectors() []string {
+	return []string{whyJWT, whyPEM, whyCard, whyConnection, whyToken, whyParameter}
+}
 
 const (
 	markStart = "[redacted:"
@@ -37,13 +40,14 @@ var tokenPrefixes = []struct {
 	{"xoxb-", 10, true}, {"xoxp-", 10, true}, {"xoxa-", 10, true}, {"xoxr-", 10, true}, {"xoxs-", 10, true}, {"xapp-", 10, true},
 	{"sk-", 20, true}, {"sk_live_", 16, false}, {"sk_test_", 16, false}, {"rk_live_", 16, false}, {"whsec_", 16, false},
 	{"AKIA", 16, true}, {"ASIA", 16, true}, {"AIza", 35, true}, {"ya29.", 20, true}, {"GOCSPX-", 16, false},
-	{"SG.", 20, true}, {"shpat_", 16, false}, {"shpss_", 16, false},
+	{"SG.", 20, true}, {"shpat_", 16, false}, {"shpss_", 16, false}, {"Bearer ", 16, true},
 }
 
 // detector finds secrets in text in one pass: most places are told from the
 // first two bytes.
 type detector struct {
 	pairs [1 << 14]bool // places to look at, by two bytes of seven bits
+	keys  [256][]string // how secrets are called: reversed, by their first byte
 	on    map[string]bool
 	cards bool
 }
@@ -60,6 +64,10 @@ func newDetector(off []string) detector {
 	d.look(whyConnection, "://")
 	for _, t := range tokenPrefixes {
 		d.look(whyToken, t.prefix)
+	}
+	d.look(whyParameter, ": ")
+	for b := byte(0); d.on[whyParameter] && b < 0x80; b++ {
+		d.pairs[pair('=', b)] = true
 	}
 	for a := byte('0'); d.cards && a <= '9'; a++ {
 		for b := byte('0'); b <= '9'; b++ {
@@ -95,6 +103,10 @@ func (d *detector) find(s []byte, from int) (start, end int, why string) {
 			}
 			if end := cardEnd(s, i); end > 0 {
 				return i, end, whyCard
+			}
+		case c == '=', c == ':' && s[i+1] == ' ':
+			if start, end := d.parameter(s, i, from); end > 0 && d.on[whyParameter] {
+				return start, end, whyParameter
 			}
 		case c == ':':
 			if start, end := credentials(s, i, from); end > 0 && d.on[whyConnection] {
@@ -213,6 +225,50 @@ func credentials(s []byte, i, from int) (start, end int) {
 	}
 	for end < len(s) && s[end] > ' ' && s[end] != '"' && s[end] != '\'' && s[end] != '<' && s[end] != '>' && s[end] != '`' {
 		end++
+	}
+	return start, end
+}
+
+// parameter returns the value behind the separator at i: NAME=VALUE, as URLs,
+// forms and connection strings have it, or the field of a header, "X-Name:
+// value", to the end of its line, where it is called as secrets are; end is 0
+// if not. It doesn't begin before from.
+func (d *detector) parameter(s []byte, i, from int) (start, end int) {
+	name := i
+	for name > max(from, i-maxKey) && wordly(s[name-1]) {
+		name--
+	}
+	header := s[i] == ':'
+	start = i + 1
+	if header {
+		start++
+		// In prose, a colon behind such a word says nothing.
+		if n := s[name:i]; bytes.IndexByte(n, '-') < 0 && !bytes.EqualFold(n, []byte("authorization")) && !bytes.EqualFold(n, []byte("cookie")) {
+			return 0, 0
+		}
+	}
+	if !d.secretKey(s[name:i]) || start >= len(s) {
+		return 0, 0
+	}
+	quote := byte(0)
+	if c := s[start]; c == '"' || c == '\'' {
+		quote = c
+		start++
+	}
+	for end = start; end < len(s) && s[end] != '\n' && s[end] != '\r'; end++ {
+		c := s[end]
+		if quote != 0 {
+			if c == quote {
+				break
+			}
+			continue
+		}
+		if c == '"' || c == '\'' || !header && (c <= ' ' || c == '&' || c == ';' || c == ',' || c == '<' || c == '>' || c == ')' || c == '`') {
+			break
+		}
+	}
+	if end == start {
+		return 0, 0
 	}
 	return start, end
 }

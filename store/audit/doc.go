@@ -23,10 +23,26 @@
 //
 // # What it proves
 //
-// Verify finds a record that was changed, removed, inserted or moved, an end
-// that was cut off behind a checkpoint, and a beginning that retention did not
-// remove. Who can write in DIR could remove the newest records together with
-// their checkpoints, or sign all of it anew with DIR/checkpoint.key: that takes
-// checkpoints that were copied elsewhere. A key of another's making is found by
-// who has pinned the right one.
+// Verify finds a record that was changed, removed, inserted, moved, duplicated
+// or brought from another log, an end that was cut off behind a checkpoint, and
+// a beginning that retention did not remove. A key of another's making is found
+// by who has pinned the right one.
+//
+// # What it does not prove
+//
+// Records newer than the last checkpoint, a minute's at most: who can write in
+// the folder can change the last of them, cut some off, or write more. Nor,
+// without checkpoints that were copied elsewhere, that the newest records were
+// not removed together with their checkpoints, or an older state of the whole
+// folder put back; the server then signs what it finds when it starts. Who has
+// DIR/checkpoint.key can sign anything anew, and only older copies speak against
+// it. Bytes behind the last line end are no record: a running server may be
+// writing one. That a time is right, or that something was recorded at all, no
+// chain can tell.
+//
+// Redaction knows secrets by pointers, names and forms. It misses what has
+// neither: a password that is an argument of its own, the value of a pair that
+// another member names, text that is encoded. The plain digests of arguments
+// without a known secret, and of results, tell a short value to whoever tries
+// all.
 package audit

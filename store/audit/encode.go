@@ -33,6 +33,7 @@ func appendBody(b []byte, r *Record) []byte {
 	}
 	b = appendMember(b, `,"reason":`, r.Reason)
 	b = appendPayload(b, `,"result":`, r.Result)
+	b = appendMember(b, `,"credential":`, r.Credential)
 	if m := r.Metrics; m != nil {
 		b = append(b, `,"metrics":{"total_us":`...)
 		b = strconv.AppendInt(b, m.Total, 10)

@@ -17,8 +17,11 @@ const (
 	lifecycleKind
 )
 
-func kindOf(word string) kind {
-	switch word {
+func kindOf(r *Record) kind {
+	if r.Failures != nil { // whoever makes them must not use up the reserve
+		return lifecycleKind
+	}
+	switch r.Kind {
 	case "outcome":
 		return outcomeKind
 	case "event":
@@ -65,7 +68,7 @@ func (l *Log) entry(r *Record) *entry {
 	*buf = appendBody((*buf)[:0], &v.r)
 	v.free()
 	return &entry{
-		body: *buf, buf: buf, kind: kindOf(r.Kind), decision: r.DecisionID,
+		body: *buf, buf: buf, kind: kindOf(r), decision: r.DecisionID,
 		opens: awaitsOutcome(r),
 	}
 }

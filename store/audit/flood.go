@@ -15,10 +15,15 @@ const (
 
 	// FloodWindow is what one summary covers.
 	FloodWindow = time.Minute
-	// MaxSources is how many sources a Flood tells apart in a window; what the
-	// others do is counted together, under OtherSources.
-	MaxSources   = 10_000
+	// MaxSources is how many sources a Flood tells apart in a window, and how
+	// many principals; what the others do is counted together, under
+	// OtherSources. It is what anybody can make the log grow by.
+	MaxSources   = 1_000
 	OtherSources = "other sources"
+
+	// maxNetworks is how many IPv6 networks of 64 bits are told apart of one of
+	// 48 bits, which one customer of a provider has: the others count as that.
+	maxNetworks = 16
 
 	maxKinds  = 16 // of one source
 	otherKind = "other"
@@ -40,16 +45,19 @@ type Failed struct {
 
 // Flood counts what is not worth a record each, into one record per source and
 // window, so that nobody can fill the log from outside. Its methods are safe
-// for concurrent use. Add never waits for the log.
+// for concurrent use. Add never waits for the disk. What a window counted so far
+// is lost in a crash.
 type Flood struct {
 	Sink Sink
 	Now  func() time.Time // nil = time.Now
 
-	mu      sync.Mutex
-	since   time.Time
-	sources map[string]*summary
-	timer   *time.Timer
-	closed  bool
+	mu         sync.Mutex
+	since      time.Time
+	sources    map[string]*summary
+	principals map[string]*summary
+	networks   map[netip.Prefix]int // of 48 bits: how many of 64 bits are among the sources
+	timer      *time.Timer
+	closed     bool
 }
 
 type summary struct {
@@ -61,35 +69,54 @@ type summary struct {
 // address: an IPv6 network of 64 bits is one source, since whoever has one
 // address of it has all.
 func (f *Flood) Add(address, kind string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := f.begin()
 	source := Source(address)
-	f.add(source, kind, Record{Kind: "event", Event: EventFailures, RequestedBy: source})
+	if _, known := f.sources[source]; !known && len(f.sources) < MaxSources {
+		if p, err := netip.ParsePrefix(source); err == nil {
+			wide, _ := p.Addr().Prefix(48) // 48 bits of 128 always are one
+			if f.networks[wide] < maxNetworks {
+				f.networks[wide]++
+			} else {
+				source = wide.String()
+			}
+		}
+	}
+	f.add(f.sources, source, kind, now, Record{Kind: "event", Event: EventFailures, RequestedBy: source})
 }
 
 // AddBy counts what the principal called key did over its quota. r says who it
 // is; it is not kept.
 func (f *Flood) AddBy(key, kind string, r *Record) {
-	f.add("\x00"+key, kind, Record{Kind: "event", Event: EventQuota, User: r.User, Client: r.Client, Source: r.Source, RequestedBy: r.RequestedBy})
-}
-
-func (f *Flood) add(key, kind string, r Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	now := f.begin()
+	f.add(f.principals, key, kind, now, Record{Kind: "event", Event: EventQuota, User: r.User, Client: r.Client, Source: r.Source, RequestedBy: r.RequestedBy})
+}
+
+// begin begins a window unless one is open, and says what time it is. f.mu is held.
+func (f *Flood) begin() time.Time {
 	now := f.now()
 	if now.Sub(f.since) >= FloodWindow || now.Before(f.since) {
 		f.write()
-		f.since, f.sources = now, map[string]*summary{}
+		f.since, f.sources, f.principals, f.networks = now, map[string]*summary{}, map[string]*summary{}, map[netip.Prefix]int{}
 		if !f.closed {
 			f.timer = time.AfterFunc(FloodWindow, func() { f.due(now) })
 		}
 	}
-	s := f.sources[key]
-	if s == nil && len(f.sources) >= MaxSources {
-		key, r = OtherSources, Record{Kind: "event", Event: EventFailures, RequestedBy: OtherSources}
-		s = f.sources[key]
+	return now
+}
+
+func (f *Flood) add(all map[string]*summary, key, kind string, now time.Time, r Record) {
+	s := all[key]
+	if s == nil && len(all) >= MaxSources {
+		key, r = OtherSources, Record{Kind: "event", Event: r.Event, RequestedBy: OtherSources}
+		s = all[key]
 	}
 	if s == nil {
 		s = &summary{record: r, Failures: Failures{First: now}}
-		f.sources[key] = s
+		all[key] = s
 	}
 	s.Count++
 	s.Last = now
@@ -135,11 +162,13 @@ func (f *Flood) write() {
 		f.timer = nil
 	}
 	now := f.now()
-	for _, s := range f.sources {
-		s.record.Format, s.record.Time, s.record.Failures = Format, now, &s.Failures
-		f.Sink.Note(&s.record)
+	for _, all := range []map[string]*summary{f.sources, f.principals} {
+		for _, s := range all {
+			s.record.Format, s.record.Time, s.record.Failures = Format, now, &s.Failures
+			f.Sink.Note(&s.record)
+		}
 	}
-	f.sources, f.since = nil, time.Time{}
+	f.sources, f.principals, f.networks, f.since = nil, nil, nil, time.Time{}
 }
 
 // Close writes what was counted. What is added later is written at once.

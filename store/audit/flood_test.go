@@ -107,25 +107,30 @@ func TestSourcesAndKindsAreBounded(t *testing.T) {
 	f := &Flood{Sink: sink, Now: time.Now}
 	for i := range MaxSources + 5 {
 		f.Add(fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), "a")
+		f.AddBy(fmt.Sprint("principal ", i), "requests", &Record{User: policy.User{ID: fmt.Sprint("user ", i)}})
 	}
 	f.Add("10.0.0.0", "a")
-	f.AddBy("late", "requests", &Record{User: policy.User{ID: "bob"}})
+	f.AddBy("principal 0", "requests", &Record{})
 	f.Flush()
 	got := sink.take()
-	if len(got) != MaxSources+1 {
+	if len(got) != 2*(MaxSources+1) {
 		t.Fatalf("%d records", len(got))
 	}
+	others := map[string]int{}
 	for _, r := range got {
-		switch r.RequestedBy {
-		case OtherSources:
-			if r.Failures.Count != 6 || r.User.ID != "" {
+		switch {
+		case r.RequestedBy == OtherSources:
+			if others[r.Event]++; r.Failures.Count != 5 || r.User.ID != "" {
 				t.Errorf("%+v %+v", r, r.Failures)
 			}
-		case "10.0.0.0":
+		case r.RequestedBy == "10.0.0.0" || r.User.ID == "user 0":
 			if r.Failures.Count != 2 {
-				t.Errorf("a known source is counted elsewhere: %+v", r.Failures)
+				t.Errorf("who is known is counted elsewhere: %+v", r.Failures)
 			}
 		}
+	}
+	if others[EventFailures] != 1 || others[EventQuota] != 1 {
+		t.Errorf("others: %v", others)
 	}
 	for i := range maxKinds + 3 {
 		f.Add("192.0.2.1", fmt.Sprint("kind", i))
@@ -134,6 +139,40 @@ func TestSourcesAndKindsAreBounded(t *testing.T) {
 	s := sink.take()[0].Failures
 	if len(s.Kinds) != maxKinds+1 || s.Kinds[maxKinds] != (Failed{otherKind, 3}) || s.Count != maxKinds+3 {
 		t.Errorf("%+v", s)
+	}
+}
+
+// Who has a network of 48 bits, as every customer of a provider may, has 65,536
+// of 64 bits: they neither fill the log nor crowd out the other sources.
+func TestOneIPv6CustomerIsFewSources(t *testing.T) {
+	sink := &notes{}
+	f := &Flood{Sink: sink}
+	for i := range 2 * MaxSources {
+		f.Add(fmt.Sprintf("2001:db8:1:%x::1", i), "a")
+	}
+	f.Add("2001:db8:1:0::2", "a") // known before
+	f.Add("2001:db8:2:0::1", "a")
+	f.Add("192.0.2.1", "a")
+	f.Flush()
+	count := map[string]int{}
+	for _, r := range sink.take() {
+		count[r.RequestedBy] = r.Failures.Count
+	}
+	if len(count) != maxNetworks+3 || count["2001:db8:1::/48"] != 2*MaxSources-maxNetworks || count["2001:db8:1::/64"] != 2 || count["2001:db8:2::/64"] != 1 || count["192.0.2.1"] != 1 {
+		t.Errorf("%v", count)
+	}
+	for i := range maxNetworks {
+		f.Add(fmt.Sprintf("2001:db8:1:%x::1", i), "a")
+	}
+	f.Flush()
+	if got := sink.take(); len(got) != maxNetworks {
+		t.Errorf("the next window: %d sources", len(got))
+	}
+	for i := range 3 * MaxSources { // whoever has more
+		f.Add(fmt.Sprintf("2001:db8:%x::1", i), "a")
+	}
+	if len(f.sources) != MaxSources+1 || len(f.networks) > MaxSources {
+		t.Errorf("%d sources, %d networks in memory", len(f.sources), len(f.networks))
 	}
 }
 

@@ -188,3 +188,32 @@ func TestOCSFEventsHaveWhatTheirClassRequires(t *testing.T) {
 		}
 	}
 }
+
+// What an agent calls itself neither drives a terminal nor hides, in an event as
+// in a record.
+func TestAnOCSFEventIsHarmlessText(t *testing.T) {
+	r := sample()
+	r.Client.VerifiedName, r.Arguments = "a\u009b2J\u202eb\U000e0041\x1b", &Payload{Keyed: "k", Value: json.RawMessage("{\"a\":\"\u202e\"}"), Size: 9}
+	r.Failures = &Failures{Count: 3}
+	b, err := OCSF(r, nil)
+	if err != nil || !json.Valid(b) {
+		t.Fatal(err, string(b))
+	}
+	for _, c := range string(b) {
+		if c < ' ' || unsafeRune(c) {
+			t.Fatalf("%q in %s", c, b)
+		}
+	}
+	var e struct {
+		Actor struct {
+			AppName string `json:"app_name"`
+		}
+		Unmapped map[string]any
+	}
+	if err := json.Unmarshal(b, &e); err != nil || e.Actor.AppName != r.Client.VerifiedName {
+		t.Errorf("%q, %v", e.Actor.AppName, err)
+	}
+	if u := e.Unmapped; u["arguments_hmac_sha256"] != "k" || u["arguments_sha256"] != nil || u["failures"] == nil {
+		t.Errorf("%v", u)
+	}
+}

@@ -234,7 +234,7 @@ func (l *Log) Note(r *Record) {
 		e.body = appendBody(nil, shortened(r))
 	}
 	l.mu.Lock()
-	if l.closing || l.notes >= l.Notes || l.low && e.kind == lifecycleKind {
+	if l.closing || l.notes >= l.Notes || l.low && e.kind != eventKind && e.kind != outcomeKind {
 		l.lost++
 		l.mu.Unlock()
 		free(e)
@@ -308,7 +308,10 @@ func (l *Log) Close() error {
 		closeCopiers(l.notary.copies)
 	}
 	var err error
-	if left := l.notes + l.lost; left > 0 {
+	l.mu.Lock()
+	left := l.notes + l.lost
+	l.mu.Unlock()
+	if left > 0 {
 		err = fmt.Errorf("close audit log: %d records were not written", left)
 	}
 	return errors.Join(err, l.lock.Close())

@@ -157,7 +157,9 @@ func OCSF(r, outcome *Record) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return json.Marshal(e)
+	line, err := json.Marshal(e)
+	// As in our own lines: nothing in it may drive the terminal it is shown on.
+	return appendRaw(nil, line), err
 }
 
 func (e *ocsfEvent) status(r, end *Record) {
@@ -254,8 +256,16 @@ func ocsfUnmapped(r, outcome *Record) (json.RawMessage, error) {
 	if r.Shown != nil {
 		rest["shown"] = r.Shown
 	}
+	if r.Failures != nil {
+		rest["failures"] = r.Failures
+	}
 	if r.Arguments != nil {
-		rest["arguments_sha256"], rest["arguments_size"] = r.Arguments.Digest, r.Arguments.Size
+		rest["arguments_size"] = r.Arguments.Size
+		if r.Arguments.Keyed != "" {
+			rest["arguments_hmac_sha256"] = r.Arguments.Keyed
+		} else {
+			rest["arguments_sha256"] = r.Arguments.Digest
+		}
 	}
 	if outcome != nil {
 		rest["outcome_seq"] = outcome.Seq

@@ -49,12 +49,13 @@ type Record struct {
 	Withheld []string `json:"withheld,omitempty"`
 	Sealed   *Sealed  `json:"sealed,omitempty"`
 
-	Outcome string   `json:"outcome,omitempty"` // "ok", "tool_error", "error", "denied", "not_found", "unavailable", "timeout", "unknown", "cancelled", "input_required", "not_executed"
-	Code    int64    `json:"code,omitempty"`    // JSON-RPC code answered
-	Reason  string   `json:"reason,omitempty"`  // machine word, e.g. "ambiguous_json"
-	Result  *Payload `json:"result,omitempty"`  // digest and size only
-	Metrics *Metrics `json:"metrics,omitempty"`
-	Detail  string   `json:"detail,omitempty"` // for the operator; never a secret
+	Outcome    string   `json:"outcome,omitempty"`    // "ok", "tool_error", "error", "denied", "not_found", "unavailable", "timeout", "unknown", "cancelled", "input_required", "not_executed"
+	Code       int64    `json:"code,omitempty"`       // JSON-RPC code answered
+	Reason     string   `json:"reason,omitempty"`     // machine word, e.g. "ambiguous_json"
+	Result     *Payload `json:"result,omitempty"`     // digest and size only
+	Credential string   `json:"credential,omitempty"` // id of the gateway's own that the upstream was called with; never its value
+	Metrics    *Metrics `json:"metrics,omitempty"`
+	Detail     string   `json:"detail,omitempty"` // for the operator; never a secret
 
 	Failures *Failures `json:"failures,omitempty"` // of a summary
 

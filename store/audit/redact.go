@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"bytes"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -37,14 +38,13 @@ type Pointer struct {
 
 // builtinKeys end the names of members that hold secrets.
 var builtinKeys = []string{
-	"password", "passwords", "passwd", "passphrase", "secret", "secrets", "secret_key", "token",
-	"api_key", "access_key", "authorization", "cookie", "cookies", "private_key", "credential", "credentials",
+	"password", "passwords", "password_confirmation", "passwd", "passphrase", "passcode", "pass", "pwd", "cvv", "cvc", "otp",
+	"secret", "secrets", "secret_key", "token", "bearer", "api_key", "access_key", "authorization", "cookie", "cookies", "private_key", "credential", "credentials",
 }
 
 // Redactor redacts. It is safe for concurrent use.
 type Redactor struct {
 	hash     func([]byte) []byte
-	keys     [256][]string // reversed, by their first byte
 	pointers []pointer
 	detector
 }
@@ -57,7 +57,7 @@ type pointer struct {
 // NewRedactor makes a Redactor. hash is a keyed hash of at least 16 bytes, safe
 // for concurrent use: equal values can be told to be equal, and nothing else.
 func NewRedactor(o Redaction, hash func([]byte) []byte) (*Redactor, error) {
-	r := &Redactor{hash: hash}
+	r := &Redactor{hash: hash, detector: newDetector(o.Off)}
 	if len(o.Pointers) > MaxPointers || len(o.Keys) > MaxRedactedKeys {
 		return nil, fmt.Errorf("at most %d pointers and %d keys", MaxPointers, MaxRedactedKeys)
 	}
@@ -85,7 +85,6 @@ func NewRedactor(o Redaction, hash func([]byte) []byte) (*Redactor, error) {
 			r.keys[name[0]] = append(r.keys[name[0]], string(name))
 		}
 	}
-	r.detector = newDetector(o.Off)
 	return r, nil
 }
 
@@ -117,14 +116,19 @@ func tailOf(b, name []byte) []byte {
 	return b
 }
 
-// secretKey says whether a member called name holds a secret.
-func (r *Redactor) secretKey(name []byte) bool {
+// secretKey says whether what is called name is a secret, also where it is one
+// of several that are numbered.
+func (d *detector) secretKey(name []byte) bool {
 	var buf [maxKey]byte
 	tail := tailOf(buf[:0], name)
+	return d.endsAsKey(tail) || len(tail) > 0 && digit(tail[0]) && d.endsAsKey(bytes.TrimLeft(tail, "0123456789"))
+}
+
+func (d *detector) endsAsKey(tail []byte) bool {
 	if len(tail) == 0 {
 		return false
 	}
-	for _, k := range r.keys[tail[0]] {
+	for _, k := range d.keys[tail[0]] {
 		if len(tail) >= len(k) && string(tail[:len(k)]) == k {
 			return true
 		}
@@ -178,8 +182,9 @@ func (r *Redactor) text(s string, buf *[]byte) string {
 // JSON is raw, a JSON value, with each value that is a secret replaced by one
 // string, "[redacted:hmac:…:WHY]": at a pointer of the target, under a key
 // (unless it is empty, true, false or null), or found by a detector, where a
-// member's name counts as a value. Every other byte is as it was. leaf is
-// "arguments" or "responses".
+// member's name counts as a value, and so does JSON in a string that holds any
+// of these. Of a parameter (NAME=VALUE in a string) the value alone is replaced.
+// Every other byte is as it was. leaf is "arguments" or "responses".
 //
 // shown is at most the first most bytes of that, whole whether it is all; n is
 // how many values were replaced, of those behind shown at least one if there

@@ -26,6 +26,7 @@ type pass struct {
 
 	aims [][]string // pointers of the target, without their leaf
 	here bool       // one is the whole value
+	deep int        // how many strings this text is in
 	buf  []byte     // of a string that has escapes
 }
 
@@ -126,12 +127,43 @@ func (s *pass) value(depth int, mask uint64) error {
 	return nil
 }
 
-// inspect redacts a string that ends here if the detectors say so.
+// inspect redacts a string that ends here if the detectors say so. Of one that
+// holds nothing but parameters, as a URL with a token does, the rest is shown.
 func (s *pass) inspect(start int, text []byte) error {
-	if _, _, why := s.r.find(text, 0); why != "" {
-		return s.replace(start, text, why)
+	if s.holdsSecrets(text) {
+		return s.replace(start, text, whyKey)
+	}
+	first, end, why := s.r.find(text, 0)
+	if why == "" {
+		return nil
+	}
+	inside := start + 1
+	for to, next := end, why; next != ""; _, to, next = s.r.find(text, to) {
+		if next != whyParameter || inside+len(text) != s.at-1 { // or it has escapes
+			return s.replace(start, text, next)
+		}
+	}
+	for why != "" {
+		if err := s.cut(inside+first, inside+end, text[first:end], why); err != nil {
+			return err
+		}
+		first, end, why = s.r.find(text, end)
 	}
 	return nil
+}
+
+// maxStrings bounds how deep JSON in strings in JSON is looked into.
+const maxStrings = 8
+
+// holdsSecrets says whether text is JSON, or begins as JSON, with a secret in it.
+func (s *pass) holdsSecrets(text []byte) bool {
+	text = bytes.TrimLeft(text, " \t\r\n")
+	if len(text) < minSecret || text[0] != '{' && text[0] != '[' || s.deep == maxStrings {
+		return false
+	}
+	in := pass{r: s.r, in: text, deep: s.deep + 1}
+	_ = in.value(0, 0) // whatever it is: what could be followed counts
+	return in.n > 0
 }
 
 func (s *pass) items(end byte, item func(int) error) error {
@@ -241,17 +273,25 @@ func (s *pass) skip() error {
 	}
 }
 
-// replace puts the mark of value in the place of the bytes from start to here.
+// replace puts the mark of value, as a string, in the place of the bytes from
+// start to here.
 func (s *pass) replace(start int, value []byte, why string) error {
+	var buf [64]byte
+	mark := append(buf[:0], '"')
+	return s.put(start, s.at, append(s.r.appendMark(mark, value, why), '"'))
+}
+
+// cut puts the mark of value in the place of a part of a string.
+func (s *pass) cut(start, end int, value []byte, why string) error {
+	var buf [64]byte
+	return s.put(start, end, s.r.appendMark(buf[:0], value, why))
+}
+
+func (s *pass) put(start, end int, mark []byte) error {
 	s.n++
 	fits := s.emit(s.in[s.from:start])
-	s.from = s.at
-	if fits {
-		var buf [64]byte
-		mark := append(buf[:0], '"')
-		fits = s.emit(append(s.r.appendMark(mark, value, why), '"'))
-	}
-	if !fits {
+	s.from = end
+	if !fits || !s.emit(mark) {
 		return errEnough
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -93,7 +94,13 @@ func OpenSigner(dir string) (*Signer, error) {
 	}
 	k := newKey(originPrefix+fmt.Sprintf("%x", sha256.Sum256(public))[:8], public)
 	text := fmt.Sprintf("%s%s+%08x+%s\n", privateHead, k.Name, k.ID, b64(append([]byte{ed25519Note}, private.Seed()...)))
-	if err := writeWhole(path, []byte(text), os.Link); err != nil && !errors.Is(err, os.ErrExist) {
+	err = writeWhole(path, []byte(text), os.Link)
+	if errors.Is(err, syscall.ENOSPC) && os.Remove(filepath.Join(dir, folder, reserveFile)) == nil {
+		// A full disk, and a log from before logs were signed: its reserve is for
+		// what lets revocations go on.
+		err = writeWhole(path, []byte(text), os.Link)
+	}
+	if err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("make %s: %w", path, err)
 	}
 	return readSigner(path)

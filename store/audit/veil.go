@@ -148,7 +148,11 @@ func (v *veil) target() {
 	if saw == nil {
 		saw = t
 	}
-	if shown := v.redacted(t.Name); shown != saw.Name {
+	shown := v.redacted(saw.Name) // whole: half a secret is not known as one
+	if len(t.Name) < len(saw.Name) {
+		shown = strings.ToValidUTF8(shown[:min(len(t.Name), len(shown))], "")
+	}
+	if shown != saw.Name {
 		v.takeText(leafName, saw.Name)
 		t.Name = shown
 	}

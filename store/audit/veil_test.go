@@ -290,3 +290,20 @@ func TestARefusedMessageSealsNothing(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 }
+
+// A name that was cut may be cut in the middle of a secret: what is left of it
+// is one, too.
+func TestASecretIsFoundAlsoWhereANameWasCut(t *testing.T) {
+	r := judged("d1")
+	saw := policy.Target{Name: "see postgres://u:hunter2@db/x", Labels: []string{}}
+	r.Target, r.Saw = saw, &saw
+	r.Target.Name = saw.Name[:len("see postgres://u:hunter")]
+	got, file := written(t, Options{Redact: redactor(t, Redaction{})}, r)
+	if strings.Contains(file, "hunter") || len(got.Target.Name) > len(r.Target.Name) || !strings.HasPrefix(got.Target.Name, "see [redacted:") {
+		t.Errorf("%q", got.Target.Name)
+	}
+	r.Target.Name = saw.Name[:5] // before it
+	if got, _ = written(t, Options{}, r); got.Target.Name != "see p" || !slices.Contains(got.Withheld, "target.name") {
+		t.Errorf("%q, withheld %v", got.Target.Name, got.Withheld)
+	}
+}

@@ -179,7 +179,9 @@ func (m *marks) line(seq uint64, h hash) {
 
 // beginning: a log may begin later than with its first record where a signed
 // checkpoint says so. It may also begin earlier than it says: who removes
-// segments signs first.
+// segments signs first. Then its numbers are earlier, too, so that the
+// checkpoint itself is held against it (unmet): higher ones would be above all
+// that was ever signed.
 func (m *marks) beginning(log []segment) error {
 	if len(log) == 0 {
 		return nil
@@ -193,7 +195,7 @@ func (m *marks) beginning(log []segment) error {
 	}
 	for i := range m.all {
 		b := &m.all[i].Begins
-		if b.Segment > log[0].number || b.Segment == log[0].number && b.First == first.First && hexHash(b.Prev) == first.Prev {
+		if b.Segment > log[0].number && first.First <= b.First || b.Segment == log[0].number && b.First == first.First && hexHash(b.Prev) == first.Prev {
 			return nil
 		}
 	}
