@@ -44,7 +44,7 @@ func (s *Server) serveConsent(w http.ResponseWriter, r *http.Request) {
 	none := slices.Contains(a.Prompt, "none")
 	switch {
 	case u == nil && none, u != nil && none && s.signInAgain(a, ses):
-		s.refuseAuthorization(w, r, a, "login_required", "nobody is signed in, or not recently enough")
+		s.refuseEarly(w, r, a, refuse("login_required", "nobody is signed in, or not recently enough"))
 		return
 	case u == nil, s.signInAgain(a, ses):
 		see(w, "/login", url.Values{"request": {request}})
@@ -64,7 +64,7 @@ func (s *Server) serveConsent(w http.ResponseWriter, r *http.Request) {
 		s.finishAuthorization(w, r, a, u, ses, c)
 	case c != nil: // mayGoOn has answered
 	case none:
-		s.refuseAuthorization(w, r, a, "consent_required", "the person has to be asked")
+		s.refuseEarly(w, r, a, refuse("consent_required", "the person has to be asked"))
 	default:
 		s.askConsent(w, r, a, u, ses, request)
 	}

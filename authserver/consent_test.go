@@ -126,16 +126,23 @@ func TestAskingIsSkippedOnlyForTheSameAgain(t *testing.T) {
 	}
 }
 
-func TestPromptNoneNeverShowsAPage(t *testing.T) {
+// TestPromptNoneShowsNoPage for a program on the person's computer, and for a
+// site that somebody here has let in.
+func TestPromptNoneShowsNoPage(t *testing.T) {
+	for id, uri := range map[string]string{"loop": loopUsed, "web": webURI} {
+		h := newHouse(t)
+		h.browser().signIn("bob").connect(id, uri)
+		b := h.browser()
+		if q := b.get(authorize(id, uri, "prompt", "none")).query(); q.Get("error") != "login_required" || q.Get("iss") != h.url {
+			t.Errorf("%s: nobody signed in: %v", id, q)
+		}
+		b.signIn("alice")
+		if q := b.get(authorize(id, uri, "prompt", "none")).query(); q.Get("error") != "consent_required" || q.Get("iss") != h.url {
+			t.Errorf("%s: nothing allowed: %v", id, q)
+		}
+	}
 	h := newHouse(t)
-	b := h.browser()
-	if q := b.get(authorize("web", webURI, "prompt", "none")).query(); q.Get("error") != "login_required" {
-		t.Errorf("nobody signed in: %v", q)
-	}
-	b.signIn("alice")
-	if q := b.get(authorize("web", webURI, "prompt", "none")).query(); q.Get("error") != "consent_required" {
-		t.Errorf("nothing allowed: %v", q)
-	}
+	b := h.browser().signIn("alice")
 	b.connect("web", webURI)
 	if q := b.get(authorize("web", webURI, "prompt", "none")).query(); q.Get("code") == "" {
 		t.Errorf("allowed before: %v", q)

@@ -68,7 +68,7 @@
 // And of OpenID Connect Core, for max_age and prompt:
 //
 //	3.1.2.1           an older sign-in is not enough      TestAnOlderSignInIsNotEnoughWhereANewOneIsAsked
-//	3.1.2.1           prompt=none shows no page           TestPromptNoneNeverShowsAPage
+//	3.1.2.1           prompt=none shows no page           TestPromptNoneShowsNoPage
 //	3.1.3.7 12        the provider's auth_time counts     TestTheProvidersOwnSignInIsWhatCounts
 //
 // # Where we differ
@@ -87,9 +87,9 @@
 //     passkey is in hardware (hwk) is its own word.
 //   - RFC 6749 4.1.2.1 lets errors go to the client by redirect. Of a client that
 //     nobody vouches for, and whose answers go to a site, an error from before the
-//     person was asked is shown on a page that leads there (RFC 9700 4.11.2).
-//     prompt=none is answered by redirect, as 4.11.2 allows: a silent request that
-//     showed a page would hang.
+//     person was asked is shown on a page that leads there (RFC 9700 4.11.2). With
+//     prompt=none, too, until somebody here has let that client in: a silent
+//     request is one of the attacks that 4.11.2 lists.
 //   - Tokens are 256 random bits that only the store and the index know. No key
 //     signs them, so none can leak and none has to rotate.
 //

@@ -115,16 +115,12 @@ func (s *Server) servePasskeyAsk(w http.ResponseWriter, r *http.Request) {
 		s.answerAsk(w, r, options, state, err, bound, about(aboutPasskeySignIn, form.Get("request")))
 		return
 	}
-	st, ok := s.openStep(form)
+	st, u, ok := s.openStep(r.Context(), form)
 	if !ok {
 		sendAsk(w, http.StatusForbidden, ask{Problem: "That took too long. Please begin again."})
 		return
 	}
-	u, err := s.Store.User(r.Context(), login.LocalIssuer+":"+st.Name)
-	var options, state []byte
-	if err == nil {
-		options, state, err = keys.BeginProof(r.Context(), u)
-	}
+	options, state, err := keys.BeginProof(r.Context(), u)
 	s.answerAsk(w, r, options, state, err, bound, about(aboutPasskeySecond, st.Name, form.Get("request")))
 }
 
@@ -165,11 +161,11 @@ func (s *Server) signInPasskey(w http.ResponseWriter, r *http.Request, a *author
 	keys, st := s.passkeysAt(r), step{}
 	if second {
 		var ok bool
-		if st, ok = s.openStep(form); !ok {
+		if st, _, ok = s.openStep(r.Context(), form); !ok {
 			again(http.StatusForbidden, "That took too long. Please begin again.")
 			return
 		}
-		again = func(status int, problem string) { s.askCode(w, r, status, st.Name, request, problem, st.Expires) }
+		again = func(status int, problem string) { s.askCode(w, r, status, st, request, problem) }
 	}
 	if keys == nil {
 		again(http.StatusForbidden, wrongPasskey)

@@ -506,6 +506,42 @@ func TestTheStepAfterThePasswordIsNotRenewedByWrongCodes(t *testing.T) {
 	}
 }
 
+// TestANewPasswordEndsTheStepAfterTheOldOne: who knew the old one is out, with a
+// right second factor, too.
+func TestANewPasswordEndsTheStepAfterTheOldOne(t *testing.T) {
+	const secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+	h := newHouse(t, onLocalhost)
+	d := h.give(newDevice(h), "alice")
+	must(h.Store.UpdateUser(t.Context(), "local:alice", func(u *store.User) error { u.TOTP = must(base32Of(secret)); return nil }))
+	b := h.browser()
+	step := b.post("/login", url.Values{"username": {"alice"}, "password": {password}}).field("step")
+	asked := b.ask("/login/passkey", url.Values{"step": {step}})
+	must(h.Store.UpdateUser(t.Context(), "local:alice", func(u *store.User) error { u.Password += "new"; return nil }))
+	for rule, form := range map[string]url.Values{
+		"by passkey": {"step": {step}, "challenge": {asked.Challenge}, "passkey": {d.get(asked.key)}},
+		"by code":    {"step": {step}, "code": {codeOf(secret, time.Now())}},
+	} {
+		if a := b.post("/login", form); a.StatusCode != 403 || b.in() || !strings.Contains(a.body, "begin again") {
+			t.Errorf("%s: %d", rule, a.StatusCode)
+		}
+	}
+	if a := b.ask("/login/passkey", url.Values{"step": {step}}); a.status != 403 || a.PublicKey != nil {
+		t.Errorf("a new challenge: %d", a.status)
+	}
+}
+
+// TestAPasskeyIsForTheHostAsBrowsersWriteIt, however the operator wrote it.
+func TestAPasskeyIsForTheHostAsBrowsersWriteIt(t *testing.T) {
+	st := must(store.Open(t.TempDir(), store.Options{}))
+	defer st.Close()
+	for _, origin := range []string{"https://gw.example", "https://GW.Example", "https://gw.example:443", "https://gw.example:8443"} {
+		options, _, err := login.NewPasskeys(origin, &login.Local{Users: st}, st).BeginSignIn()
+		if err != nil || !strings.Contains(string(options), `"rpId":"gw.example"`) {
+			t.Errorf("%s: %s %v", origin, options, err)
+		}
+	}
+}
+
 // FuzzWhatABrowserAnswers feeds the parsers of both ceremonies.
 func FuzzWhatABrowserAnswers(f *testing.F) {
 	st := must(store.Open(f.TempDir(), store.Options{}))

@@ -34,12 +34,20 @@ func (s *Server) refuseEarly(w http.ResponseWriter, r *http.Request, a *authoriz
 //   - of a client that the operator vouches for;
 //   - to a program on the person's own computer, which is no site to lure
 //     anybody to, and which waits at a port for the answer;
-//   - with prompt=none, which must never show a page: RFC 9700 4.11.2 excepts it;
+//   - with prompt=none, which is to show no page (OpenID Connect Core 3.1.2.1), of
+//     a client that somebody here has let in. Of any other it is one more way to
+//     be an open redirector, and RFC 9700 4.11.2 names it;
 //   - to where the person, signed in, lets this client's answers go already.
 func (s *Server) mayRedirect(r *http.Request, a *authorization) bool {
-	if a.Client.Verified || client.Loopback(a.RedirectURI) || client.PrivateScheme(a.RedirectURI) ||
-		slices.Contains(strings.Fields(a.Query.Get("prompt")), "none") {
+	if a.Client.Verified || client.Loopback(a.RedirectURI) || client.PrivateScheme(a.RedirectURI) {
 		return true
+	}
+	if slices.Contains(strings.Fields(a.Query.Get("prompt")), "none") {
+		c, err := s.Store.Client(r.Context(), a.Client.ID)
+		s.unlessGone(r.Context(), "a client can't be read", err)
+		if err == nil && !c.LastUsed.IsZero() {
+			return true
+		}
 	}
 	u, _ := s.signedIn(r)
 	if u == nil {

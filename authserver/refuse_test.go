@@ -25,16 +25,17 @@ func TestErrorsLeadNobodyToAStrangersSite(t *testing.T) {
 		address  string
 		redirect bool
 	}{
-		"a stranger's site":                 {h.browser(), authorize("web", webURI, bad...), false},
-		"and another error":                 {h.browser(), authorize("web", webURI, "response_type", "token"), false},
-		"and a parameter twice":             {h.browser(), authorize("web", webURI) + "&state=b", false},
-		"somebody is signed in":             {h.browser().signIn("alice"), authorize("web", webURI, bad...), false},
-		"the operator's client":             {h.browser(), authorize("ours", webURI, bad...), true},
-		"a program on this computer":        {h.browser(), authorize("loop", loopUsed, bad...), true},
-		"and over IPv6":                     {h.browser(), authorize("desk", "http://[::1]:20117/cb", bad...), true},
-		"an app":                            {h.browser(), authorize("app", appURI, bad...), true},
-		"no page may be shown":              {h.browser(), authorize("web", webURI, "scope", "admin", "prompt", "none"), true},
-		"no page may be shown, nobody here": {h.browser(), authorize("web", webURI, "prompt", "none"), true},
+		"a stranger's site":               {h.browser(), authorize("web", webURI, bad...), false},
+		"and another error":               {h.browser(), authorize("web", webURI, "response_type", "token"), false},
+		"and a parameter twice":           {h.browser(), authorize("web", webURI) + "&state=b", false},
+		"somebody is signed in":           {h.browser().signIn("alice"), authorize("web", webURI, bad...), false},
+		"the operator's client":           {h.browser(), authorize("ours", webURI, bad...), true},
+		"a program on this computer":      {h.browser(), authorize("loop", loopUsed, bad...), true},
+		"and over IPv6":                   {h.browser(), authorize("desk", "http://[::1]:20117/cb", bad...), true},
+		"an app":                          {h.browser(), authorize("app", appURI, bad...), true},
+		"in silence":                      {h.browser(), authorize("web", webURI, "scope", "admin", "prompt", "none"), false},
+		"in silence, nobody is here":      {h.browser(), authorize("web", webURI, "prompt", "none"), false},
+		"in silence, nothing was allowed": {h.browser().signIn("alice"), authorize("web", webURI, "prompt", "none"), false},
 	} {
 		a := c.b.get(c.address)
 		if c.redirect {
@@ -60,5 +61,8 @@ func TestErrorsLeadNobodyToAStrangersSite(t *testing.T) {
 	}
 	if a := h.browser().signIn("bob").get(authorize("web", webURI, bad...)); a.Header.Get("Location") != "" {
 		t.Error("bob is sent where alice let it")
+	}
+	if a := h.browser().get(authorize("web", webURI, append(bad, "prompt", "none")...)); a.query().Get("error") != "invalid_scope" {
+		t.Errorf("in silence, of a client that alice let in: %d", a.StatusCode)
 	}
 }

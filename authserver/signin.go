@@ -2,6 +2,7 @@ package authserver
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -21,9 +22,10 @@ const (
 
 // step says that the password of a local account was right.
 type step struct {
-	Name    string    `json:"n"`
-	Request string    `json:"r"`
-	Expires time.Time `json:"e"`
+	Name     string    `json:"n"`
+	Password string    `json:"p"` // which one, as a hash of its hash: a newer one ends the step
+	Request  string    `json:"r"`
+	Expires  time.Time `json:"e"`
 }
 
 // serveLogin is where people prove who they are. request, when there is one, is
@@ -126,7 +128,7 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, form url.Values)
 	v := pages.SignIn{Request: form.Get("request"), Username: pages.Text(form.Get("username"), 64)}
 	u, amr, err := s.Local.Check(r.Context(), form.Get("username"), form.Get("password"), form.Get("code"), s.source(r))
 	if errors.Is(err, login.ErrCodeNeeded) {
-		s.askCode(w, r, http.StatusOK, u.Subject, v.Request, "", s.Now().Add(stepLife))
+		s.askCode(w, r, http.StatusOK, step{u.Subject, about(u.Password), about(v.Request), s.Now().Add(stepLife)}, v.Request, "")
 		return
 	}
 	if err != nil {
@@ -142,19 +144,23 @@ func (s *Server) signIn(w http.ResponseWriter, r *http.Request, form url.Values)
 	s.enter(w, r, u, amr, v.Request)
 }
 
-// openStep opens the step of a form; not ok = too old, or not for its request.
-func (s *Server) openStep(form url.Values) (st step, ok bool) {
+// openStep opens the step of a form, and whose it is; not ok = too old, not for
+// its request, or of a password that is not theirs any more.
+func (s *Server) openStep(ctx context.Context, form url.Values) (st step, u *store.User, ok bool) {
 	plain, err := s.Store.Unseal(purposeStep, form.Get("step"), nil)
 	if err == nil {
 		err = json.Unmarshal(plain, &st)
 	}
-	return st, err == nil && st.Request == about(form.Get("request")) && s.Now().Before(st.Expires)
+	if err == nil {
+		u, err = s.Store.User(ctx, login.LocalIssuer+":"+st.Name)
+	}
+	return st, u, err == nil && st.Password == about(u.Password) && st.Request == about(form.Get("request")) && s.Now().Before(st.Expires)
 }
 
 // signInCode judges the second step.
 func (s *Server) signInCode(w http.ResponseWriter, r *http.Request, a *authorization, form url.Values) {
 	request := form.Get("request")
-	st, ok := s.openStep(form)
+	st, _, ok := s.openStep(r.Context(), form)
 	if !ok {
 		s.showSignIn(w, r, http.StatusForbidden, a, pages.SignIn{Request: request, Problem: "That took too long. Please begin again."})
 		return
@@ -166,16 +172,16 @@ func (s *Server) signInCode(w http.ResponseWriter, r *http.Request, a *authoriza
 			s.fail(w, r, err)
 			return
 		}
-		s.askCode(w, r, status, st.Name, request, problem, st.Expires)
+		s.askCode(w, r, status, st, request, problem)
 		return
 	}
 	s.enter(w, r, u, amr, request)
 }
 
 // askCode shows the page for what comes after the password.
-func (s *Server) askCode(w http.ResponseWriter, r *http.Request, status int, name, request, problem string, expires time.Time) {
-	id := login.LocalIssuer + ":" + name
-	plain, err := json.Marshal(step{name, about(request), expires})
+func (s *Server) askCode(w http.ResponseWriter, r *http.Request, status int, st step, request, problem string) {
+	id := login.LocalIssuer + ":" + st.Name
+	plain, err := json.Marshal(st)
 	u := &store.User{}
 	if err == nil {
 		u, err = s.Store.User(r.Context(), id)

@@ -47,9 +47,14 @@ type good[T any] struct {
 	at    time.Time
 }
 
+// good is what the next load is preceded by. A refusal ends what was before it:
+// while it is asked about again, nothing counts.
 func (e *entry[T]) good() good[T] {
-	if e.err == nil {
+	switch {
+	case e.err == nil:
 		return good[T]{e.value, e.loaded}
+	case errors.Is(e.err, errRefused):
+		return good[T]{}
 	}
 	return e.before
 }

@@ -95,6 +95,18 @@ func TestWhatAStandingClientPublishesIsReadAnew(t *testing.T) {
 			t.Errorf("after it: %+v, %v", c, err)
 		}
 	}
+	// It stays so whenever it is asked about again, also while the site is down.
+	for range 2 {
+		d.clock.add(negativeFor)
+		if c, err := d.Standing(t.Context(), s.url); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("its document is gone, and it came back: %+v, %v", c, err)
+		}
+	}
+	s.set(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(503) })
+	d.clock.add(negativeFor)
+	if c, err := d.Standing(t.Context(), s.url); err == nil {
+		t.Errorf("its document is gone, its site is down, and it came back: %+v", c)
+	}
 }
 
 // Slow hosts hold their own lanes, all strangers together leave room, and what

@@ -42,8 +42,9 @@ type attempts struct {
 	mu    sync.Mutex
 	byKey map[string]*attempt
 	swept time.Time
-	// rest stands for every key that finds the table full: during such a
-	// flood newcomers wait together, and nobody's count is forgotten early.
+	// rest stands for every key that finds the table full of such as wait:
+	// during such a flood newcomers wait together, and nobody's wait is
+	// forgotten early.
 	rest attempt
 }
 
@@ -54,13 +55,14 @@ type attempt struct {
 }
 
 // admit counts an attempt as failed before it is judged, so that a hundred at
-// once are a hundred. Zero means go on; otherwise it is how long to wait.
-func (a *attempts) admit(key string, now time.Time) time.Duration {
+// once are a hundred. Zero means go on, and what was counted is for undo;
+// otherwise it is how long to wait.
+func (a *attempts) admit(key string, now time.Time) (counted *attempt, wait time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	e := a.entry(key, now)
 	if now.Before(e.until) {
-		return e.until.Sub(now)
+		return nil, e.until.Sub(now)
 	}
 	if now.Sub(e.last) >= forgetAfter {
 		*e = attempt{}
@@ -70,25 +72,22 @@ func (a *attempts) admit(key string, now time.Time) time.Duration {
 	if over := e.failures - a.free; over > 0 {
 		e.until = now.Add(min(firstWait<<min(over-1, 20), a.cap))
 	}
-	return 0
+	return e, 0
 }
 
 // undo takes one admitted attempt back: it succeeded or was not judged.
-func (a *attempts) undo(key string) {
+func (a *attempts) undo(e *attempt) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e := a.byKey[key]
-	if e == nil {
-		e = &a.rest
-	}
 	if e.failures > 0 {
 		e.failures--
 		e.until = time.Time{}
 	}
 }
 
-// forget clears a key that has proved itself.
-func (a *attempts) forget(key string) {
+// forget clears a key that has proved itself; e is what was counted for it.
+func (a *attempts) forget(key string, e *attempt) {
+	a.undo(e)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	delete(a.byKey, key)
@@ -140,12 +139,33 @@ func (a *attempts) entry(key string, now time.Time) *attempt {
 			}
 		}
 	}
-	if len(a.byKey) >= maxTracked {
+	if len(a.byKey) >= maxTracked && !a.evict() {
 		return &a.rest
 	}
 	e := &attempt{}
 	a.byKey[key] = e
 	return e
+}
+
+// evictLooks is how many entries are looked at to make room for one.
+const evictLooks = 64
+
+// evict makes room for a newcomer by forgetting somebody who has failures left
+// without a wait. It gains an attacker nothing: who wants to be forgotten so
+// needs more attempts elsewhere than they would get. Otherwise one failure each
+// of many addresses would make everybody wait.
+func (a *attempts) evict() bool {
+	looks := 0
+	for k, e := range a.byKey { // in random order
+		if e.failures < a.free {
+			delete(a.byKey, k)
+			return true
+		}
+		if looks++; looks == evictLooks {
+			break
+		}
+	}
+	return false
 }
 
 // SourceKey is what an address is counted under: an IPv6 network of 64 bits is

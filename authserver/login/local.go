@@ -118,38 +118,40 @@ func (l *Local) limits() {
 // source at this account and takes back the steps of the source and of the
 // account: an attacker with an account of their own must not be able to clear
 // their address with it.
-func (l *Local) judge(ctx context.Context, name, source string, attempt func() (*store.User, []string, error)) (*store.User, []string, error) {
+func (l *Local) judge(ctx context.Context, name, source string, try func() (*store.User, []string, error)) (*store.User, []string, error) {
 	l.limits()
 	now, source := l.now(), SourceKey(source)
 	pair := name + "\x00" + source
-	if wait := l.sources.admit(source, now); wait > 0 {
+	ofSource, wait := l.sources.admit(source, now)
+	if wait > 0 {
 		return nil, nil, tooMany(wait)
 	}
-	if wait := l.pairs.admit(pair, now); wait > 0 {
+	ofPair, wait := l.pairs.admit(pair, now)
+	if wait > 0 {
 		// The source keeps its step: whoever hammers one account is slowed
 		// down as a source too.
 		return nil, nil, tooMany(wait)
 	}
-	home := l.homes.has(pair, now)
-	if !home {
-		if wait := l.accounts.admit(name, now); wait > 0 {
-			l.pairs.undo(pair) // held back by what others did
+	var ofAccount *attempt // nil: from here the account was signed in before
+	if !l.homes.has(pair, now) {
+		if ofAccount, wait = l.accounts.admit(name, now); wait > 0 {
+			l.pairs.undo(ofPair) // held back by what others did
 			return nil, nil, tooMany(wait)
 		}
 	}
-	u, amr, err := attempt()
+	u, amr, err := try()
 	if err != nil && errors.Is(err, ErrWrong) {
 		return u, amr, err
 	}
-	l.sources.undo(source)
-	if !home {
-		l.accounts.undo(name)
+	l.sources.undo(ofSource)
+	if ofAccount != nil {
+		l.accounts.undo(ofAccount)
 	}
 	if err == nil {
-		l.pairs.forget(pair)
+		l.pairs.forget(pair, ofPair)
 		l.homes.add(pair, now)
 	} else { // not a failure of the person: a code to come, or nothing was judged
-		l.pairs.undo(pair)
+		l.pairs.undo(ofPair)
 	}
 	return u, amr, err
 }
@@ -158,16 +160,17 @@ func (l *Local) judge(ctx context.Context, name, source string, attempt func() (
 // counted by their account alone.
 func (l *Local) judgeKnown(a *attempts, name string, attempt func() (*store.User, []string, error)) (*store.User, []string, error) {
 	l.limits()
-	if wait := a.admit(name, l.now()); wait > 0 {
+	counted, wait := a.admit(name, l.now())
+	if wait > 0 {
 		return nil, nil, tooMany(wait)
 	}
 	u, amr, err := attempt()
 	switch {
 	case err == nil:
-		a.forget(name)
+		a.forget(name, counted)
 	case errors.Is(err, ErrWrong):
 	default: // nothing was judged
-		a.undo(name)
+		a.undo(counted)
 	}
 	return u, amr, err
 }

@@ -395,12 +395,52 @@ func TestTrackedNamesAreBoundedAndNobodyIsForgottenEarly(t *testing.T) {
 	if len(a.byKey) > maxTracked {
 		t.Errorf("%d keys", len(a.byKey))
 	}
-	if a.admit("victim", now) == 0 {
-		t.Error("a flood of names made the victim's count go away")
+	if _, wait := a.admit("victim", now); wait == 0 {
+		t.Error("a flood of names made the victim's wait go away")
 	}
 	now = now.Add(forgetAfter + time.Minute)
 	if a.admit("later", now); len(a.byKey) != 1 {
 		t.Errorf("%d keys after all were forgotten", len(a.byKey))
+	}
+}
+
+// One failure each of very many addresses, or at very many names, must not make
+// those wait who have not failed.
+func TestAFloodOfSingleFailuresMakesNobodyElseWait(t *testing.T) {
+	a := attempts{free: 2, cap: time.Minute}
+	now := time.Now()
+	for range 3 {
+		a.admit("waits", now)
+	}
+	for i := range 3 * maxTracked {
+		if _, wait := a.admit(fmt.Sprint(i), now); wait > 0 {
+			t.Fatalf("newcomer %d waits %v", i, wait)
+		}
+	}
+	if len(a.byKey) != maxTracked {
+		t.Errorf("%d keys", len(a.byKey))
+	}
+	if _, wait := a.admit("waits", now); wait == 0 {
+		t.Error("who has to wait was forgotten")
+	}
+	// Full of those who have to wait, newcomers share what is left; a success
+	// takes nothing of it.
+	b := attempts{free: 1, cap: time.Minute}
+	for i := range maxTracked {
+		b.admit(fmt.Sprint(i), now)
+		b.admit(fmt.Sprint(i), now)
+	}
+	for range 5 {
+		e, wait := b.admit("owner", now)
+		if wait > 0 {
+			t.Fatalf("after a success: wait %v", wait)
+		}
+		b.forget("owner", e)
+	}
+	b.admit("owner", now)
+	b.admit("another", now)
+	if _, wait := b.admit("a third", now); wait == 0 || len(b.byKey) != maxTracked {
+		t.Errorf("newcomers to a full table wait %v, %d keys", wait, len(b.byKey))
 	}
 }
 

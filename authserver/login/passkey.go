@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 
 	"github.com/go-webauthn/webauthn/protocol"
 	"github.com/go-webauthn/webauthn/protocol/webauthncose"
@@ -61,7 +62,8 @@ func NewPasskeys(origin string, local *Local, keys Keys) *Passkeys {
 		return nil
 	}
 	web, err := webauthn.New(&webauthn.Config{
-		RPID: u.Hostname(), RPDisplayName: "Ostiary at " + u.Host, RPOrigins: []string{origin},
+		// A browser compares it with its own, lower-case word for the host.
+		RPID: strings.ToLower(u.Hostname()), RPDisplayName: "Ostiary at " + u.Host, RPOrigins: []string{origin},
 		AttestationPreference: protocol.PreferNoAttestation,
 		AuthenticatorSelection: protocol.AuthenticatorSelection{
 			ResidentKey: protocol.ResidentKeyRequirementRequired, RequireResidentKey: protocol.ResidentKeyRequired(),
@@ -103,12 +105,13 @@ func (l *Local) ConfirmCode(ctx context.Context, u *store.User, code string) err
 func (l *Local) judgeSource(source string, attempt func() (*store.User, []string, error)) (*store.User, []string, error) {
 	l.limits()
 	source = SourceKey(source)
-	if wait := l.sources.admit(source, l.now()); wait > 0 {
+	counted, wait := l.sources.admit(source, l.now())
+	if wait > 0 {
 		return nil, nil, tooMany(wait)
 	}
 	u, amr, err := attempt()
 	if !errors.Is(err, ErrWrong) {
-		l.sources.undo(source)
+		l.sources.undo(counted)
 	}
 	return u, amr, err
 }
