@@ -34,7 +34,7 @@ func (x *exchange) answerFor(ctx context.Context, t *target, p *wire.Patch, boun
 		in, f := x.input(t, a)
 		switch {
 		case f == nil && in == nil:
-			result, f := x.translate(t, a, bound)
+			result, f := x.translate(ctx, t, a, bound)
 			return x.explained(result, f)
 		case f == nil && round == askRounds:
 			f = x.askFailed(t, "asked for input too often", "ask_rounds")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"sync"
 
 	"github.com/ostiary/ostiary/authserver/identity"
@@ -122,14 +121,7 @@ func (x *exchange) begin(ctx context.Context) (run func()) {
 		defer x.reply.close()
 		defer release()
 		defer cancel()
-		// net/http sees to a request that panics in its own goroutine; here
-		// nobody would, and one message must not end all others.
-		defer func() {
-			if why := recover(); why != nil {
-				x.g.Logger.Error("request panicked", "decision_id", x.id, "panic", why, "stack", string(debug.Stack()))
-				x.answer(nil, fromFailure(fmt.Errorf("panic: %v", why)))
-			}
-		}()
+		defer x.rescue() // one message must not end all others
 		x.runLegacy(ctx)
 	}
 }

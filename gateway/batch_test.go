@@ -275,7 +275,7 @@ func TestARequestThatPanicsEndsNeitherItsBatchNorTheGateway(t *testing.T) {
 	r := newRig(t, map[string]*upstream{"up": u}, func(_ *rig, c *Config) { c.Decider = panicking{} })
 	s := r.sessionOfVersion(wire.Version20250326)
 	answers := batchedAnswers(t, r.post("/mcp", `[`+toolCall("1", "up__mistake")+`,`+toolCall("2", "up__fine")+`]`, s...).body)
-	if !strings.Contains(answers["1"], `"error":{"code":-32603,"message":"internal error"}`) || !strings.Contains(answers["2"], `"result"`) {
+	if !strings.Contains(answers["1"], `"error":{"code":-32603,"message":"internal error; `) || !strings.Contains(answers["2"], `"result"`) {
 		t.Errorf("%v", answers)
 	}
 }

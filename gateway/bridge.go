@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"net/url"
 
 	"github.com/ostiary/ostiary/federation"
@@ -11,7 +12,7 @@ import (
 // it is the same bytes but for what the gateway owns: resource URIs in the
 // merged namespace, requestState, cache hints. Between eras resultType and the
 // cache hints come and go.
-func (x *exchange) translate(t *target, a *federation.Answer, bound []byte) ([]byte, *refusal) {
+func (x *exchange) translate(ctx context.Context, t *target, a *federation.Answer, bound []byte) ([]byte, *refusal) {
 	if a.Error != nil {
 		return nil, x.translateError(t, a)
 	}
@@ -42,7 +43,7 @@ func (x *exchange) translate(t *target, a *federation.Answer, bound []byte) ([]b
 			p.Remove("resultType").Remove("ttlMs").Remove("cacheScope")
 		}
 	case "input_required":
-		if f := x.inputRequired(t, p, o, bound); f != nil {
+		if f := x.inputRequired(ctx, t, p, o, bound); f != nil {
 			return nil, f
 		}
 	default:
@@ -68,8 +69,9 @@ func (x *exchange) completeModern(p *wire.Patch, o wire.Object, from wire.Era) {
 	}
 }
 
-// inputRequired checks an input_required result and seals its requestState.
-func (x *exchange) inputRequired(t *target, p *wire.Patch, o wire.Object, bound []byte) *refusal {
+// inputRequired checks an input_required result, has what it asks judged, and
+// seals its requestState.
+func (x *exchange) inputRequired(ctx context.Context, t *target, p *wire.Patch, o wire.Object, bound []byte) *refusal {
 	switch x.m.Method {
 	case "tools/call", "prompts/get", "resources/read": // MCP 2026-07-28, MRTR
 	default:
@@ -89,6 +91,11 @@ func (x *exchange) inputRequired(t *target, p *wire.Patch, o wire.Object, bound 
 		}
 		if !safeAsk(q.method, q.params) {
 			return badAnswer(t.upstream.Name, "input request with an unsafe URL")
+		}
+	}
+	for _, q := range in.requests {
+		if f := x.showQuestion(ctx, t, q); f != nil {
+			return f
 		}
 	}
 	if in.state != nil {

@@ -140,7 +140,7 @@ func (x *exchange) forward(ctx context.Context, t *target, key, own string) ([]b
 	if f != nil {
 		return nil, f
 	}
-	return x.translate(t, a, bound)
+	return x.translate(ctx, t, a, bound)
 }
 
 // upstreamEra is the era of t's upstream, as far as it is known.
@@ -154,6 +154,7 @@ func (x *exchange) upstreamEra(t *target) wire.Era {
 // send makes the Call for t with these parameters and waits for its answer.
 func (x *exchange) send(ctx context.Context, t *target, params []byte) (*federation.Answer, *refusal) {
 	a, err := x.g.Federation.Call(ctx, x.p, x.callOf(t, params))
+	x.used(a, err)
 	if err != nil {
 		return nil, fromFailure(err)
 	}

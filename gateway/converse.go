@@ -74,13 +74,14 @@ func (x *exchange) await(ctx context.Context, t *target, c *parkedCall, bound []
 		select {
 		case <-c.done:
 			c.end(nil)
+			x.used(c.answer, c.err)
 			if c.err != nil {
 				return nil, fromFailure(c.err)
 			}
 			if e := c.answer.Error; e != nil && e.Code == codeURLElicitation && c.answer.Era == wire.Legacy {
 				return x.visit(ctx, t, e, bound)
 			}
-			return x.translate(t, c.answer, bound)
+			return x.translate(ctx, t, c.answer, bound)
 		case <-ctx.Done():
 			c.end(context.Canceled)
 			return nil, fromFailure(context.Canceled)

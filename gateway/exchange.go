@@ -54,6 +54,8 @@ type exchange struct {
 	span    string
 	start   time.Time
 	metrics audit.Metrics
+
+	credential string // id of the one that the upstream was called with
 }
 
 func (g *Gateway) newExchange(r *http.Request, p *identity.Principal, endpoint string, m *wire.Message) *exchange {
@@ -271,13 +273,24 @@ func (x *exchange) outcome(word string, code int64, reason string, result []byte
 	x.metrics.Total = now.Sub(x.start).Microseconds()
 	rec := &audit.Record{
 		Format: audit.Format, Kind: "outcome", DecisionID: x.id, TraceID: x.trace, SpanID: x.span, Time: now,
-		Outcome: word, Code: code, Reason: reason, Metrics: &x.metrics,
+		Outcome: word, Code: code, Reason: reason, Metrics: &x.metrics, Credential: x.credential,
 	}
 	if result != nil {
 		sum := sha256.Sum256(result)
 		rec.Result = &audit.Payload{Digest: hex.EncodeToString(sum[:]), Size: len(result)}
 	}
 	x.g.Audit.Note(rec)
+}
+
+// used remembers by which credential of the gateway's an upstream was called.
+func (x *exchange) used(a *federation.Answer, err error) {
+	var f *federation.Failure
+	switch {
+	case errors.As(err, &f):
+		x.credential = f.Credential
+	case a != nil:
+		x.credential = a.Credential
+	}
 }
 
 // failed records a judged request that ended in a refusal, with the

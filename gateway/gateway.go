@@ -152,6 +152,9 @@ func New(c Config) (*Gateway, error) {
 	if g.rates, err = newRates(c.Rates); err != nil {
 		return nil, err
 	}
+	g.schemas.unread = func(i *federation.Item, patterns []string) {
+		g.Logger.Warn("patterns of a schema are not checked here: RE2 can't say them; rules and the upstream have to", "upstream", i.Upstream.Name, "tool", i.Name, "patterns", len(patterns), "first", clip(patterns[0], 200))
+	}
 	ctx, stop := context.WithCancel(context.Background())
 	g.stop = stop
 	g.hub = newHub(g)

@@ -23,6 +23,7 @@ func (x *exchange) serveLegacy(w http.ResponseWriter, r *http.Request) {
 		// No keep-alive: the answer must stay one document, its header names the session.
 		x.reply = newReply(w, r, replyOptions{json: x.accept.json, sse: x.accept.sse})
 		defer x.reply.close()
+		defer x.rescue()
 		x.initialize(r.Context(), w)
 		return
 	}
@@ -52,6 +53,7 @@ func (x *exchange) serveLegacy(w http.ResponseWriter, r *http.Request) {
 	defer release()
 	x.reply = newReply(w, r, replyOptions{json: x.accept.json, sse: x.accept.sse, session: x.session, keepAlive: x.g.Limits.KeepAlive})
 	defer x.reply.close()
+	defer x.rescue()
 	x.runLegacy(ctx)
 }
 

@@ -19,7 +19,8 @@ import (
 //
 // Not hidden are: a value that the agent is asked for, or asks the agent for,
 // during the call (those requests are judged themselves), strings shorter than
-// needleLeast elsewhere than at their path, and keys of objects.
+// needleLeast elsewhere than at their path, a value that structuredContent has
+// at a second path, and keys of objects.
 
 const (
 	maskWord = "[masked]"

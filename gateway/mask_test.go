@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -198,6 +199,40 @@ func TestNeedlesAreTakenOutOfText(t *testing.T) {
 	}
 	if n.take([][]byte{[]byte(`"one more"`)}); n.sweep("plain") != maskWord {
 		t.Error("above the bound")
+	}
+}
+
+// Programs write one number in several ways.
+func TestANumberIsFoundInOtherForms(t *testing.T) {
+	n := new(needles)
+	n.take([][]byte{[]byte(`[4242.50, 1.2345e4, 90071992547409931234, 12.0]`)})
+	for in, want := range map[string]string{
+		`4242.5`: maskWord, `12345`: maskWord, `1.2345e4`: maskWord, `90071992547409931234`: maskWord, `12`: `12`,
+		`{"a":4242.5,"b":12345.0,"c":123450e-1,"d":12346,"e":90071992547409931235}`: `{"a":0,"b":0,"c":0,"d":12346,"e":90071992547409931235}`,
+	} {
+		if got := n.sweep(in); got != want {
+			t.Errorf("%s becomes %s, want %s", in, got, want)
+		}
+	}
+}
+
+// What a result can say a value in beside text: links, names, _meta, and text
+// that comes as bytes. Words of the protocol, pictures and states stay.
+func TestAMaskReachesEveryStringOfAResult(t *testing.T) {
+	blob := func(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
+	const secret = "123-45-6789"
+	result := func(word, twin string) string {
+		return `{"content":[{"type":"resource_link","uri":"x://p/` + word + `","name":"of ` + word + `","mimeType":"text"},` +
+			`{"type":"resource","resource":{"uri":"x://r","blob":"` + blob(`{"v":"`+twin+`","w":1}`) + `"}},` +
+			`{"type":"resource","resource":{"uri":"x://r","blob":"` + blob("say "+word) + `"}},` +
+			`{"type":"resource","resource":{"uri":"x://r","blob":"` + blob("\xff"+secret) + `"}},` +
+			`{"type":"image","data":"` + secret + `","mimeType":"text"}],` +
+			`"_meta":{"own":["` + word + `"]},"requestState":"` + secret + `","structuredContent":{"v":"` + twin + `","type":"kept"}}`
+	}
+	x := &exchange{g: &Gateway{}}
+	got, f := x.maskResult(&target{masks: &masks{result: []policy.Pointer{{"structuredContent", "v"}}}}, []byte(result(secret, secret)))
+	if want := result(maskWord, maskWord); f != nil || string(got) != want {
+		t.Errorf("got %s, %v\nwant %s", got, f, want)
 	}
 }
 

@@ -1,9 +1,11 @@
 package gateway
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"slices"
+	"unicode/utf8"
 
 	"github.com/ostiary/ostiary/federation"
 	"github.com/ostiary/ostiary/gateway/wire"
@@ -22,7 +24,8 @@ var owned = []string{"_meta", "cacheScope", "inputRequests", "isError", "nextCur
 //
 // A tool says what structuredContent holds in text as well (MCP, Tools). So text
 // that is JSON is masked by the same paths, and what was taken from anywhere in
-// the result or the arguments is taken out of all text.
+// the result or the arguments is taken out of all strings but those of
+// structuredContent, which paths alone are for.
 func (x *exchange) maskResult(t *target, result []byte) ([]byte, *refusal) {
 	if t.masks == nil || !t.masks.hidesResult() && t.masks.needles.none() {
 		return result, nil
@@ -80,40 +83,60 @@ func (m *masks) paths(o wire.Object) (twins, others []policy.Pointer) {
 	return twins, others
 }
 
-// maskTexts masks the texts of a result: those that are JSON by twins, and in
-// all of them what is gone from elsewhere.
+// wordless are members whose strings are words of the protocol or no text.
+var wordless = []string{"data", "mimeType", "role", "type"}
+
+// maskTexts masks the strings of a result outside of structuredContent: texts
+// that are JSON by twins, also those that came as bytes, and in all of them what
+// is gone from elsewhere.
 func maskTexts(result []byte, twins []policy.Pointer, gone *needles) []byte {
 	o, err := wire.Fields(result)
 	if err != nil {
 		return result
 	}
-	var structured wire.Span
+	var apart []wire.Span // structuredContent has its paths; what else is owned has no text
 	for _, m := range o.Members {
-		if m.Key == "structuredContent" {
-			structured = wire.Span{Start: m.Start, End: m.End}
+		if m.Key == "structuredContent" || m.Key != "_meta" && slices.Contains(owned, m.Key) {
+			apart = append(apart, wire.Span{Start: m.Start, End: m.End})
 		}
 	}
 	type text struct {
 		at      wire.Span
 		is, now string
+		blob    bool
 	}
 	var texts []text
 	for _, v := range wire.Scalars(result) {
-		if v.Key != "text" || v.Start >= structured.Start && v.End <= structured.End {
+		if slices.Contains(wordless, v.Key) || slices.ContainsFunc(apart, func(s wire.Span) bool { return v.Start >= s.Start && v.End <= s.End }) {
 			continue
 		}
 		is, ok := wire.Unquote(result[v.Start:v.End])
 		if !ok {
 			continue
 		}
-		texts = append(texts, text{v.Span, is, maskTwin(is, twins, gone)})
+		t := text{at: v.Span, is: is, now: is}
+		if v.Key == "blob" {
+			bytes, err := base64.StdEncoding.DecodeString(is)
+			if err != nil || !utf8.Valid(bytes) {
+				continue
+			}
+			t.is, t.now, t.blob = string(bytes), string(bytes), true
+		}
+		if v.Key == "text" || t.blob {
+			t.now = maskTwin(t.is, twins, gone)
+		}
+		texts = append(texts, t)
 	}
 	// Only now all that is gone is known.
 	var edits []wire.Edit
 	for _, v := range texts {
-		if v.now = gone.sweep(v.now); v.now != v.is {
-			edits = append(edits, wire.Edit{Start: v.at.Start, End: v.at.End, With: wire.AppendString(nil, v.now)})
+		if v.now = gone.sweep(v.now); v.now == v.is {
+			continue
 		}
+		if v.blob {
+			v.now = base64.StdEncoding.EncodeToString([]byte(v.now))
+		}
+		edits = append(edits, wire.Edit{Start: v.at.Start, End: v.at.End, With: wire.AppendString(nil, v.now)})
 	}
 	return wire.Splice(nil, result, edits)
 }
@@ -198,13 +221,24 @@ func (m *masks) maskNotice(method string, params []byte) ([]byte, bool) {
 	return params, true
 }
 
+// taskWords are the members that a task has in either form. What an upstream
+// says beside them may be what its result says.
+var taskWords = []string{
+	"_meta", "createdAt", "error", "inputRequests", "lastUpdatedAt", "pollInterval", "pollIntervalMs",
+	"requestState", "result", "resultType", "status", "taskId", "ttl", "ttlMs",
+}
+
 // maskTask takes the words that an upstream has for the state of a task out of
-// the patch p of it, and its error's.
+// the patch p of it, what is no part of a task, and its error's data.
 func (m *masks) maskTask(o wire.Object, p *wire.Patch) *wire.Patch {
 	if !m.hidesResult() {
 		return p
 	}
-	p.Remove("statusMessage")
+	for _, member := range o.Members {
+		if !slices.Contains(taskWords, member.Key) {
+			p.Remove(member.Key)
+		}
+	}
 	if e := inside(o, "error"); e.Raw != nil {
 		p.Set("error", wire.NewPatch(e).Remove("data").Bytes())
 	}

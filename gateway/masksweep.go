@@ -3,7 +3,10 @@ package gateway
 import (
 	"cmp"
 	"maps"
+	"math"
+	"math/big"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/ostiary/ostiary/gateway/wire"
@@ -39,28 +42,48 @@ func (n *needles) clone() *needles { return &needles{words: maps.Clone(n.words),
 func (n *needles) take(values [][]byte) {
 	for _, v := range values {
 		for _, s := range wire.Scalars(v) {
-			word := string(v[s.Start:s.End])
-			number := word[0] != '"'
-			if !number {
-				var ok bool
-				if word, ok = wire.Unquote(v[s.Start:s.End]); !ok {
-					continue
+			raw := v[s.Start:s.End]
+			if raw[0] == '"' {
+				if word, ok := wire.Unquote(raw); ok {
+					n.add(word, false)
 				}
-			}
-			was, known := n.words[word]
-			if len(word) < needleLeast || known && was == number {
 				continue
 			}
-			if len(n.words) == needlesMost && !known {
-				n.tooMany = true
-				return
-			}
-			if n.words == nil {
-				n.words = make(map[string]bool)
-			}
-			n.words[word], n.inText, n.inJSON = number && (was || !known), nil, nil
+			n.add(string(raw), true)
+			n.add(plainNumber(string(raw)), true)
 		}
 	}
+}
+
+// add notes one word.
+func (n *needles) add(word string, number bool) {
+	was, known := n.words[word]
+	if len(word) < needleLeast || known && was == number {
+		return
+	}
+	if len(n.words) == needlesMost && !known {
+		n.tooMany = true
+		return
+	}
+	if n.words == nil {
+		n.words = make(map[string]bool)
+	}
+	n.words[word], n.inText, n.inJSON = number && (was || !known), nil, nil
+}
+
+// plainNumber is a number as most programs write it; "" where it is written so
+// already, or can't be without rounding.
+func plainNumber(word string) string {
+	f, err := strconv.ParseFloat(word, 64)
+	if err != nil || math.Abs(f) >= 1e21 {
+		return ""
+	}
+	plain := strconv.FormatFloat(f, 'f', -1, 64)
+	is, ok := new(big.Rat).SetString(word)
+	if now, _ := new(big.Rat).SetString(plain); plain == word || !ok || is.Cmp(now) != 0 {
+		return ""
+	}
+	return plain
 }
 
 // sweep takes all needles out of a text, also where they stand escaped in JSON,
@@ -98,7 +121,11 @@ func (n *needles) sweepValues(raw []byte, depth int) []byte {
 	for _, v := range wire.Scalars(raw) {
 		value := raw[v.Start:v.End]
 		if value[0] != '"' {
-			if _, ok := n.words[string(value)]; ok {
+			_, ok := n.words[string(value)]
+			if !ok {
+				_, ok = n.words[plainNumber(string(value))]
+			}
+			if ok {
 				edits = append(edits, wire.Edit{Start: v.Start, End: v.End, With: []byte("0")})
 			}
 			continue

@@ -146,7 +146,7 @@ func below(m *jsonschema.Schema, token string) []*jsonschema.Schema {
 		all = append(all, p)
 	}
 	for re, p := range m.PatternProperties {
-		if mine, ok := re.(*meteredPattern); ok && mine.Regexp.MatchString(token) {
+		if mine, ok := re.(*meteredPattern); ok && mine.matches(token) {
 			all = append(all, p)
 		}
 	}

@@ -29,6 +29,7 @@ func (x *exchange) serveModern(w http.ResponseWriter, r *http.Request) {
 	}
 	x.reply = newReply(w, r, replyOptions{json: x.accept.json, sse: x.accept.sse, keepAlive: x.g.Limits.KeepAlive})
 	defer x.reply.close()
+	defer x.rescue()
 	ctx := r.Context()
 	switch x.m.Method {
 	case "tools/list":

@@ -134,9 +134,10 @@ func (x *exchange) stepUp(t *target, missing []string) *refusal {
 
 // spend takes one use from each class of rates, or from none. It comes last, so
 // that what is refused for another reason costs nothing; a request about a task,
-// and what is asked during a call, are parts of the call, which has been paid.
+// what is asked during a call, and the answer to that, are parts of the call,
+// which has been paid.
 func (x *exchange) spend(t *target, classes []string) *refusal {
-	if len(classes) == 0 || t.task != nil || isAsk(t.method) {
+	if len(classes) == 0 || t.task != nil || isAsk(t.method) || x.goesOn(t) {
 		return nil
 	}
 	for _, class := range classes {
@@ -156,6 +157,21 @@ func (x *exchange) spend(t *target, classes []string) *refusal {
 	f.retry, f.class = wait, class
 	f.data = append(strconv.AppendInt([]byte(`{"retryAfter":`), seconds, 10), '}')
 	return f
+}
+
+// goesOn tells whether a request takes up a call that waits for it, or the task
+// that a call became. A state that an upstream made, or one that has the request
+// made anew, can be sent any number of times, and each time is a call.
+func (x *exchange) goesOn(t *target) bool {
+	raw, ok := x.m.Params.Get("requestState")
+	if !ok {
+		return false
+	}
+	h, f := x.openHandle(raw, x.stateBound(t))
+	if f != nil {
+		return false
+	}
+	return h.kind == ofTask || h.kind == ofParked && x.g.parks.find(h.text).waitsFor(h.round)
 }
 
 // unfitArguments refuses arguments that don't fit the schema of the item, where
@@ -178,15 +194,23 @@ func (x *exchange) unfitArguments(t *target) *refusal {
 		}
 	case "prompts/get":
 		err = texts(t.arguments)
+	case "completion/complete":
+		if err = texts(t.arguments); err != nil && !errors.As(err, new(*unfit)) {
+			err = &unfit{[]string{"/: want object"}}
+		}
 	}
 	if err == nil {
 		return nil
 	}
 	var wrong *unfit
 	if errors.As(err, &wrong) {
+		where := "params.arguments"
+		if t.method == "completion/complete" {
+			where = "params.argument"
+		}
 		return &refusal{
 			status: http.StatusOK, code: codeInvalidParams, outcome: "denied", reason: "schema", unfit: true,
-			text: "params.arguments don't fit the schema of this " + t.kind + ": " + wrong.Error(),
+			text: where + " don't fit the schema of this " + t.kind + ": " + wrong.Error(),
 		}
 	}
 	x.g.Logger.Error("arguments not checked", "error", err, "upstream", t.upstream.Name, "tool", t.name, "decision_id", x.id)

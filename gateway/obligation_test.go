@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -410,10 +411,11 @@ func TestAMaskThatCantBeAppliedRefusesTheCallOrTheAnswer(t *testing.T) {
 	if a.code(t) != CodeBadAnswer || strings.Contains(a.body, "canary") || len(u.calls("tools/call")) != 1 {
 		t.Error(a.body)
 	}
-	all := r.records()
-	if rec := all[len(all)-1]; rec.Kind != "outcome" || rec.Reason != "mask_failed" {
-		t.Errorf("recorded %s", rec.Line)
-	}
+	until(t, "the outcome is recorded", func() bool {
+		all := r.records()
+		rec := all[len(all)-1]
+		return rec.Kind == "outcome" && rec.Reason == "mask_failed"
+	})
 	// Over limits.arguments there is nothing that could be masked.
 	u2 := newUpstream(t, wire.Modern)
 	r = obliged(t, always(`{"type":"mask","paths":["/arguments/text"]}`), u2, func(_ *rig, c *Config) { c.Limits.Arguments = 100 })
@@ -584,6 +586,111 @@ func TestArgumentsThatDontFitTheSchemaAreDeniedWhereRulesReadThem(t *testing.T) 
 	// Where no rule reads arguments, they are the upstream's to check.
 	o.reads = ""
 	if a := r.modern("/mcp", "tools/call", `"name":"up__write","arguments":{"path":7}`); strings.Contains(a.body, `"error"`) {
+		t.Error(a.body)
+	}
+}
+
+// Beside the task, an upstream could say what its result will.
+func TestNothingOfAResultStandsBesideATask(t *testing.T) {
+	o := always(`{"type":"mask","paths":["/result/structuredContent/card"]}`)
+	const beside = `"content":[{"type":"text","text":"4000-1234-5678"}],"structuredContent":{"card":"4000-1234-5678"},"statusMessage":"4000-1234-5678",`
+	for _, era := range []wire.Era{wire.Legacy, wire.Modern} {
+		for _, agent := range []wire.Era{wire.Legacy, wire.Modern} {
+			u := newTasker(t, era, "optional")
+			u.call = func(w http.ResponseWriter, r *http.Request, m *wire.Message) string {
+				return strings.Replace(u.answer(w, r, m), "{", "{"+beside, 1)
+			}
+			r := obliged(t, o, u.upstream)
+			k := r.talk(agent, "2025-11-25", taskCaps)
+			more := ""
+			if agent == wire.Legacy {
+				more = `,"task":{"ttl":60000}`
+			}
+			made := k.call("tools/call", `"name":"up__job"`+more)
+			state := k.about("tasks/get", readTask(t, made).TaskID, "")
+			for _, m := range []*wire.Message{made, state} {
+				if strings.Contains(said(m), "4000") || !strings.Contains(said(m), `"status":"working"`) {
+					t.Errorf("%s to %s: %s", era, agent, said(m))
+				}
+			}
+		}
+	}
+}
+
+// A result that the gateway keeps is shown as rules want it when it is shown.
+func TestAKeptResultIsMaskedAsRulesAreNow(t *testing.T) {
+	var hides atomic.Bool
+	o := &obliging{rule: func(*policy.Request) policy.Decision {
+		if hides.Load() {
+			return allowed(`{"type":"mask","paths":["/result/content/*/text"]}`)
+		}
+		return allowed()
+	}}
+	u := newTasker(t, wire.Modern, "optional")
+	r := obliged(t, o, u.upstream)
+	k := r.talk(wire.Legacy, "2025-11-25", taskCaps)
+	task := k.made(t, "up__plain", "")
+	for range 2 {
+		m := k.about("tasks/result", task.TaskID, "")
+		if clear := strings.Contains(said(m), "at once"); clear == hides.Load() || m.Error != nil {
+			t.Errorf("hidden %v: %s", hides.Load(), said(m))
+		}
+		hides.Store(true)
+	}
+}
+
+// The answers to what a call asked are no second call, and can always be given.
+func TestTheAnswerThatACallWaitsForSpendsNothing(t *testing.T) {
+	once := func(_ *rig, c *Config) { declare(c, Rate{Name: "c", Limit: 1, Per: time.Hour}) }
+	o := always(`{"type":"rate","class":"c"}`)
+	u := newUpstream(t, wire.Legacy)
+	u.asks(t, formAsk("a"))
+	r := obliged(t, o, u, once)
+	k := r.talk(wire.Modern, "", everyCapability)
+	const call = `"name":"up__echo"`
+	retry := k.parked(t, call)
+	spent := func() int { return r.g.rates.classes["c"].uses }
+	send := func(params string) *wire.Message {
+		m, err := k.once(t.Context(), "tools/call", params)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	if m := send(call + retry); m.Error != nil || spent() != 1 {
+		t.Errorf("%s, %d spent", said(m), spent())
+	}
+	// A second time it is none.
+	if m := send(call + retry); m.Error == nil || !strings.Contains(said(m), "too many") {
+		t.Error(said(m))
+	}
+	// A modern upstream's state can be sent for ever, and is a call each time.
+	u = newUpstream(t, wire.Modern)
+	u.asks(t, formAsk("a"))
+	r = obliged(t, o, u, once)
+	k = r.talk(wire.Modern, "", everyCapability)
+	if m := send(call + k.parked(t, call)); m.Error == nil || !strings.Contains(said(m), "too many") || len(u.calls("tools/call")) != 1 {
+		t.Error(said(m))
+	}
+}
+
+// What rules are told of a completion is the text that MCP has there.
+func TestACompletionsArgumentIsCheckedWhereRulesReadIt(t *testing.T) {
+	u := newUpstream(t, wire.Modern)
+	u.extra["prompts/list"] = `{"name":"p"}`
+	u.extra["completion/complete"] = `{"resultType":"complete","completion":{"values":[]}}`
+	o := always()
+	o.reads = "arguments"
+	r := obliged(t, o, u)
+	for argument, want := range map[string]string{
+		`{"name":"a","value":["x"]}`: "/value: want string", `{"name":1,"value":"x"}`: "/name: want string", `"x"`: "/: want object", `["x"]`: "/: want object",
+	} {
+		a := r.modern("/mcp", "completion/complete", `"ref":{"type":"ref/prompt","name":"up__p"},"argument":`+argument)
+		if a.code(t) != codeInvalidParams || !strings.Contains(a.body, want) || len(o.asked) != 0 {
+			t.Errorf("%s: %s", argument, a.body)
+		}
+	}
+	if a := r.modern("/mcp", "completion/complete", `"ref":{"type":"ref/prompt","name":"up__p"},"argument":{"name":"a","value":"x"}`); strings.Contains(a.body, `"error"`) {
 		t.Error(a.body)
 	}
 }

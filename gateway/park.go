@@ -241,6 +241,17 @@ func (c *parkedCall) resume(s *seat, round uint64, responses []byte) *refusal {
 	return nil
 }
 
+// waitsFor tells whether the call is parked, and this round of it would be taken
+// up. None waits for nothing.
+func (c *parkedCall) waitsFor(round uint64) bool {
+	if c == nil {
+		return false
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return !c.ended && c.at == nil && c.round == round
+}
+
 // expire ends a call whose agent did not come back.
 func (c *parkedCall) expire(round uint64) {
 	c.mu.Lock()

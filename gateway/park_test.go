@@ -365,7 +365,7 @@ func TestQuestionsAndAnswersAreJudgedAndRecorded(t *testing.T) {
 			k.answer = func(string, []byte) string { return `{"action":"accept","content":{"n":1.50}}` }
 			k.call("tools/call", `"name":"up__echo"`)
 			want := map[string][]string{
-				"MM": {"tools/call echo", `tools/call echo {"a":{"action":"accept","content":{"n":1.50}}}`},
+				"MM": {"tools/call echo", "elicitation/create echo", `tools/call echo {"a":{"action":"accept","content":{"n":1.50}}}`},
 				"ML": {"tools/call echo", "elicitation/create echo", `tools/call echo {"q1":{"action":"accept","content":{"n":1.50}}}`},
 				"LM": {"tools/call echo", "elicitation/create echo", `elicitation/create echo {"answer":{"action":"accept","content":{"n":1.50}}}`},
 			}
@@ -392,7 +392,7 @@ func TestQuestionsAndAnswersAreJudgedAndRecorded(t *testing.T) {
 }
 
 func TestADeniedQuestionOrAnswerReachesNobody(t *testing.T) {
-	for _, c := range combinations[1:] {
+	for _, c := range combinations {
 		for _, what := range []string{"question", "answer"} {
 			t.Run(c.name+"/"+what, func(t *testing.T) {
 				t.Parallel()

@@ -46,7 +46,8 @@ func RateKeys() []string { return []string{"user", "client", "tool", "upstream"}
 // policies keeps them, a restart forgets them. Safe for concurrent use: each
 // class has a lock of its own.
 type rates struct {
-	names   []string // sorted
+	began   time.Time // what uses are counted from: a clock that is set moves no budget
+	names   []string  // sorted
 	classes map[string]*rateClass
 }
 
@@ -54,7 +55,7 @@ func newRates(declared []Rate) (*rates, error) {
 	if len(declared) > MaxRates {
 		return nil, fmt.Errorf("gateway: more than %d classes of rates", MaxRates)
 	}
-	r := &rates{classes: make(map[string]*rateClass)}
+	r := &rates{began: time.Now(), classes: make(map[string]*rateClass)}
 	for _, d := range declared {
 		if !policy.RateClass(d.Name) || d.Limit < 1 || d.Limit > MaxRateLimit || d.Per < MinRatePer || d.Per > MaxRatePer || r.classes[d.Name] != nil {
 			return nil, fmt.Errorf("gateway: the class %q of rates is malformed or declared twice", d.Name)
@@ -103,7 +104,7 @@ type rateClass struct {
 type budget struct {
 	key   string
 	place *list.Element // nil of the shared one
-	times []int64       // Unix nanoseconds, oldest first
+	times []int64       // nanoseconds since rates.began, oldest first
 }
 
 // expire forgets uses that left the window: one of exactly Per ago has.
@@ -192,7 +193,7 @@ func (c *rateClass) wait(key string, now int64) time.Duration {
 // with the longest wait, when one is spent.
 func (r *rates) spend(classes []string, w who, at time.Time) (short string, wait time.Duration) {
 	classes = slices.Sorted(slices.Values(classes)) // one order of locks
-	now := at.UnixNano()
+	now := int64(at.Sub(r.began))
 	keys := make([]string, len(classes))
 	for i, name := range classes {
 		c := r.classes[name]
@@ -218,7 +219,7 @@ func (r *rates) counters(w who, at time.Time) map[string]int64 {
 	if len(r.names) == 0 {
 		return nil
 	}
-	now := at.UnixNano()
+	now := int64(at.Sub(r.began))
 	all := make(map[string]int64, len(r.names))
 	for _, name := range r.names {
 		c := r.classes[name]

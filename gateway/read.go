@@ -37,7 +37,7 @@ func (x *exchange) resource(ctx context.Context) (*target, *refusal) {
 // locate finds what uri means to this principal: a marked URI one upstream, a
 // bare one the only visible upstream that can be meant. A
 // URI that no list shows is judged as if it were listed, since results link to
-// such resources.
+// such resources, and one that only a template makes is judged as itself, too.
 func (x *exchange) locate(ctx context.Context, uri string) *target {
 	t := &target{method: "resources/read", kind: "resource", exposed: uri}
 	v, err := x.view(ctx)
@@ -50,7 +50,7 @@ func (x *exchange) locate(ctx context.Context, uri string) *target {
 		if ref.Item != nil && !v.lists[ref.Item.Kind].shows(ref.Item) {
 			continue
 		}
-		if ref.Item == nil && !x.showsUnlisted(ctx, ref) {
+		if !listed(ref) && (!normalURI(ref.URI) || !x.showsUnlisted(ctx, ref)) {
 			continue
 		}
 		found = append(found, ref)
@@ -62,6 +62,11 @@ func (x *exchange) locate(ctx context.Context, uri string) *target {
 	return t
 }
 
+// listed says whether a list has the very URI.
+func listed(ref federation.Ref) bool {
+	return ref.Item != nil && ref.Item.Kind == federation.Resource
+}
+
 // showsUnlisted asks whether a resource that is on no list would be shown.
 func (x *exchange) showsUnlisted(ctx context.Context, ref federation.Ref) bool {
 	info, ok := x.snap.Upstream(ref.Upstream.Name)
@@ -71,8 +76,12 @@ func (x *exchange) showsUnlisted(ctx context.Context, ref federation.Ref) bool {
 	req := x.g.subject(x.p)
 	req.Listing, req.Agent, req.Time = true, x.agent, policy.At(x.start)
 	req.Request = policy.Act{Method: "resources/read", Kind: "resource", Era: x.era.String(), Endpoint: endpointPath(x.endpoint)}
-	shown, err := x.g.Decider.Visible(ctx, &req, []string{ref.Upstream.Name},
-		[]policy.Target{{Kind: "resource", Name: ref.URI, Labels: nonNil(ref.Upstream.Labels)}})
+	target := policy.Target{Labels: nonNil(ref.Upstream.Labels)}
+	if ref.Item != nil {
+		target = targetOf(ref.Item)
+	}
+	target.Kind, target.Name = "resource", ref.URI
+	shown, err := x.g.Decider.Visible(ctx, &req, []string{ref.Upstream.Name}, []policy.Target{target})
 	return err == nil && len(shown) == 1 && shown[0]
 }
 
@@ -125,7 +134,7 @@ func (x *exchange) complete(ctx context.Context) ([]byte, *refusal) {
 		if f != nil {
 			return nil, f
 		}
-		return x.translate(t, a, nil)
+		return x.translate(ctx, t, a, nil)
 	})
 }
 

@@ -27,8 +27,11 @@ func (x *exchange) subscribe(ctx context.Context) ([]byte, *refusal) {
 		s, agent := x.session, x.agentFor()
 		err := s.subscribe(t.exposed, func(ctx context.Context) {
 			deliver := func(params []byte) {
-				if x.g.stillShown(ctx, x.p, x.endpoint, t.exposed) {
-					s.broadcast(wire.AppendNotification(nil, "notifications/resources/updated", x.updated(t, params)))
+				params = x.updated(t, params)
+				o, _ := wire.Fields(params)
+				uri, ok := o.String("uri") // perhaps of a part, which policy may hide
+				if ok && x.g.stillShown(ctx, x.p, x.endpoint, uri) {
+					s.broadcast(wire.AppendNotification(nil, "notifications/resources/updated", params))
 				}
 			}
 			x.g.follow(ctx, x.p, agent, t.upstream.Name, []string{t.name}, func() { close(ready) }, deliver)

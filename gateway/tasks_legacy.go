@@ -75,7 +75,8 @@ func (x *exchange) resultLegacy(ctx context.Context, t *target) ([]byte, *refusa
 		if !ok {
 			return nil, unknownTask()
 		}
-		return result, nil
+		// Its call's masks are in it already; rules may hide more by now.
+		return x.maskResult(t, result)
 	}
 	a, _, f := x.taskOutcome(ctx, t, t.task, t.exposed)
 	if f != nil {
@@ -83,7 +84,7 @@ func (x *exchange) resultLegacy(ctx context.Context, t *target) ([]byte, *refusa
 	}
 	call := *x // as the tools/call's answer would have been
 	call.m = &wire.Message{Method: "tools/call", ID: x.m.ID}
-	result, f := call.translate(t, a, nil)
+	result, f := call.translate(ctx, t, a, nil)
 	if f != nil {
 		return nil, f
 	}
@@ -140,7 +141,7 @@ func (x *exchange) createdLegacy(t *target, ref *taskRef, made *madeTask) []byte
 	task := p.Set("taskId", wire.AppendString(nil, handle)).Bytes()
 	x.g.taskTable.note(x.taskOwner(), listedTask{handle: handle, ref: ref, state: task})
 	x.followStatus(t, ref, handle)
-	if made.era == wire.Legacy {
+	if made.era == wire.Legacy && !t.masks.hidesResult() {
 		return wire.NewPatch(made.outer).Set("task", task).Bytes()
 	}
 	outer := append(append([]byte(`{"task":`), task...), '}')

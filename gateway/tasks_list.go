@@ -138,7 +138,8 @@ func (x *exchange) listTasks(ctx context.Context) ([]byte, *refusal) {
 	states := make([][]byte, len(targets))
 	var asking sync.WaitGroup
 	for i, t := range targets {
-		asking.Go(func() { states[i] = x.listedState(ctx, t, page) })
+		y := *x // an exchange is one goroutine's
+		asking.Go(func() { states[i] = y.listedState(ctx, t, page) })
 	}
 	asking.Wait()
 	states = slices.DeleteFunc(states, func(s []byte) bool { return s == nil })

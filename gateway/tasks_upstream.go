@@ -21,6 +21,7 @@ func (x *exchange) taskCall(t *target, ref *taskRef, method, more string) *feder
 // askTask makes a request about a task and gives back its result.
 func (x *exchange) askTask(ctx context.Context, t *target, ref *taskRef, method, more string) (wire.Object, *refusal) {
 	a, err := x.g.Federation.Call(ctx, x.p, x.taskCall(t, ref, method, more))
+	x.used(a, err)
 	switch {
 	case err != nil:
 		return wire.Object{}, fromFailure(err)
@@ -77,6 +78,7 @@ func (x *exchange) detailed(ctx context.Context, t *target, ref *taskRef, o wire
 	case "completed", "failed":
 		// Failed there is also a tool's own error, which SEP-2663 calls completed.
 		a, err := x.g.Federation.Call(ctx, x.p, x.taskCall(t, ref, "tasks/result", ""))
+		x.used(a, err)
 		if err != nil {
 			return o, fromFailure(err)
 		}
@@ -177,6 +179,7 @@ func errorObject(e *wire.Error) []byte {
 // here: cancelling is a wish (SEP-2663).
 func (x *exchange) cancelTask(ctx context.Context, t *target, ref *taskRef) (wire.Object, *refusal) {
 	a, err := x.g.Federation.Call(ctx, x.p, x.taskCall(t, ref, "tasks/cancel", ""))
+	x.used(a, err)
 	switch {
 	case err != nil:
 		return wire.Object{}, fromFailure(err)

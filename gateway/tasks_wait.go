@@ -40,7 +40,7 @@ func (x *exchange) outlast(ctx context.Context, t *target, ref *taskRef) ([]byte
 		}
 		return x.explainedTask(f)
 	}
-	result, f := x.translate(t, a, nil)
+	result, f := x.translate(ctx, t, a, nil)
 	if f != nil {
 		return x.explainedTask(f)
 	}

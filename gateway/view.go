@@ -83,17 +83,19 @@ func (x *exchange) view(ctx context.Context) (*view, error) {
 }
 
 // viewKey names all that a listing may depend on besides snapshot and policy:
-// two tokens of one user may differ in groups, scopes or age.
+// two tokens of one user may differ in groups, scopes or age. Each part stands
+// behind its length, so that no two run together.
 func viewKey(p *identity.Principal, endpoint string, agent policy.Agent) string {
 	b := make([]byte, 0, 256)
-	for _, s := range []string{p.Key(), endpoint, agent.Name, agent.Version, p.Grant.Resource, p.Client.Kind, p.Name} {
-		b = append(append(b, s...), 0)
+	add := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
+	for _, s := range []string{p.Key(), endpoint, agent.Name, agent.Version, p.Grant.Resource, p.Client.Kind, p.Client.VerifiedName, p.Client.RedirectHost, p.Name} {
+		add(s)
 	}
 	for _, list := range [][]string{p.Groups, p.AMR, p.Grant.Scopes} {
+		b = binary.AppendUvarint(b, uint64(len(list)))
 		for _, s := range list {
-			b = append(append(b, s...), 0)
+			add(s)
 		}
-		b = append(b, 1)
 	}
 	b = binary.BigEndian.AppendUint64(b, uint64(p.AuthTime.UnixNano()))
 	b = binary.BigEndian.AppendUint64(b, uint64(p.Grant.ConsentedAt.UnixNano()))

@@ -336,7 +336,13 @@ func TestCostOfBombsIsLinear(t *testing.T) {
 	}
 	for name, bomb := range bombs {
 		t.Run(name, func(t *testing.T) {
-			small, large := cost(bomb(500), 5), cost(bomb(50_000), 1)
+			small := cost(bomb(500), 5)
+			// A run that a busy machine interrupts says nothing: one that it does
+			// not is enough.
+			large := time.Hour
+			for tries := 0; tries < 20 && large > 2000*max(small, 10*time.Microsecond); tries++ {
+				large = min(large, cost(bomb(50_000), 1))
+			}
 			if large > 2000*max(small, 10*time.Microsecond) {
 				t.Errorf("%v became %v", small, large)
 			}

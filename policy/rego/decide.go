@@ -107,10 +107,14 @@ func (e *Engine) run(ctx context.Context, limit time.Duration, f func(topdown.Ca
 	defer timer.Stop()
 	select {
 	case e.slots <- struct{}{}:
-	case <-timeout:
-		return &policy.Failure{Code: policy.FailedBusy, Err: fmt.Errorf("%d evaluations ran at once for %s; add machines, or simplify the rules", cap(e.slots), limit)}
-	case <-ctx.Done():
-		return ctx.Err()
+	default: // only now is it others that are waited for
+		select {
+		case e.slots <- struct{}{}:
+		case <-timeout:
+			return &policy.Failure{Code: policy.FailedBusy, Err: fmt.Errorf("%d evaluations ran at once for %s; add machines, or simplify the rules", cap(e.slots), limit)}
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 	defer func() { <-e.slots }()
 	defer context.AfterFunc(ctx, cancel.Cancel)()
