@@ -29,14 +29,14 @@ var authKeys = map[string][]string{
 	AuthNone:              nil,
 	AuthHeader:            {"header", "value", "prefix"},
 	AuthOAuth:             {"account"},
-	AuthClientCredentials: nil,
+	AuthClientCredentials: keysOf(clientFields),
 	AuthTokenExchange:     nil,
 	AuthIDJAG:             nil,
 	AuthMTLS:              nil,
 }
 
 // openKinds keep further keys in Extra.
-var openKinds = []string{AuthClientCredentials, AuthOAuth, AuthTokenExchange, AuthIDJAG, AuthMTLS}
+var openKinds = []string{AuthOAuth, AuthTokenExchange, AuthIDJAG, AuthMTLS}
 
 func (e *entry) readAuth(v value) {
 	e.Auth.Type = ""
@@ -50,6 +50,9 @@ func (e *entry) readAuth(v value) {
 		fields = slices.DeleteFunc(slices.Clone(authFields), func(f field[entry]) bool {
 			return f.key != "type" && !slices.Contains(allowed, f.key)
 		})
+		if kind == AuthClientCredentials {
+			fields = append(fields, clientFields...)
+		}
 	}
 	e.auth = map[string]value{}
 	v.mapping(func(key string, k, val value) {
@@ -170,6 +173,9 @@ var owned = []string{
 
 // checkAuth judges auth as a whole, after expansion.
 func (e *entry) checkAuth(expanded bool) {
+	if e.Auth.Type == AuthClientCredentials {
+		e.checkClient(expanded)
+	}
 	if e.Auth.Type != AuthHeader {
 		return
 	}

@@ -85,11 +85,31 @@ type Auth struct {
 	Value   Secret // of header: what follows Prefix
 	Prefix  string // of header: goes before Value as it is, its space included
 
+	Client OAuthClient // of client_credentials
+
 	// Extra are the further keys of kinds whose keys are not fixed yet. Every
 	// text in it, at any depth, is a Secret: a client secret looks like any
 	// other text.
 	Extra map[string]any
 }
+
+// OAuthClient is the gateway as a client that an operator registered with an
+// upstream's authorization server. Either Secret or Key is set.
+type OAuthClient struct {
+	ID       string
+	Secret   Secret
+	Key      Secret // private, PEM: private_key_jwt (RFC 7523)
+	How      string // of Secret: ClientBasic or ClientPost
+	Issuer   string // the authorization server; its metadata names the token endpoint
+	TokenURL string // "" = as the issuer's metadata says
+	Scopes   []string
+}
+
+// The words of OAuthClient.How.
+const (
+	ClientBasic = "basic" // client_secret_basic, the default
+	ClientPost  = "post"  // client_secret_post
+)
 
 // The words of Auth.Type and Auth.Account.
 const (

@@ -193,9 +193,19 @@ func (e *entry) place(s *sources) {
 
 // warnings are worth saying, not worth refusing.
 func (e *entry) warnings() (ps []Problem) {
-	if u, err := url.Parse(e.URL); e.Enabled && err == nil && u.Scheme == "http" && e.Auth.Type != AuthNone && !loopback(u.Hostname()) {
-		v := e.at["url"]
-		ps = append(ps, Problem{v.position(), v.path, "is plain http, so its credential would cross the network unprotected", "use https"})
+	if !e.Enabled || e.Auth.Type == AuthNone {
+		return nil
+	}
+	warn := func(v value, text, fix string) { ps = append(ps, Problem{v.position(), v.path, text, fix}) }
+	if u, err := url.Parse(e.URL); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+		warn(e.at["url"], "is plain http, so its credential would cross the network unprotected and is not sent", "use https")
+	}
+	switch {
+	case slices.Contains(openKinds, e.Auth.Type):
+		warn(e.auth["type"], "can't be used yet, so the upstream stays unavailable",
+			"use "+AuthHeader+" or "+AuthClientCredentials+", or set enabled: false")
+	case e.Auth.Type == AuthHeader && e.URL != "" && len(e.Auth.Value) < MinSecret:
+		warn(e.auth["value"], "has fewer than 8 characters, so answers that hold it are not masked", "use a longer one")
 	}
 	return ps
 }

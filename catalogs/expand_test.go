@@ -269,7 +269,7 @@ func TestSecretsAreHiddenHoweverTheyArePrinted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := only(t, `command: [x], env: {K: "${V}"}, auth: {type: client_credentials, s: [{a: "${V}"}]}`, Options{Getenv: vars("V", "canary")})
+	p, err := only(t, `command: [x], env: {K: "${V}"}, auth: {type: oauth, s: [{a: "${V}"}]}`, Options{Getenv: vars("V", "canary")})
 	if err != nil {
 		t.Fatal(err)
 	}

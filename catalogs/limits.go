@@ -4,6 +4,11 @@ import "time"
 
 // Limits that an entry has when it does not say otherwise.
 const (
+	// MinSecret is the length in bytes from which a credential is masked where
+	// an upstream echoes it: anything shorter stands in texts that have nothing
+	// to do with it.
+	MinSecret = 8
+
 	DefaultTimeout     = 60 * time.Second
 	DefaultConcurrency = 32
 	DefaultResponse    = 16 << 20

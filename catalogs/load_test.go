@@ -160,7 +160,7 @@ func TestHeaderCredentialIsABearerUnlessItSaysMore(t *testing.T) {
 }
 
 func TestKindsThatAreNotBuiltYetKeepTheirKeys(t *testing.T) {
-	u, err := only(t, `url: https://a.example/mcp, auth: {type: client_credentials, clientId: me, clientSecret: "${S}", scopes: [a, "${S}"], nested: {on: true, n: 1}}`,
+	u, err := only(t, `url: https://a.example/mcp, auth: {type: oauth, clientId: me, clientSecret: "${S}", scopes: [a, "${S}"], nested: {on: true, n: 1}}`,
 		Options{Getenv: vars("S", "s3cret")})
 	if err != nil {
 		t.Fatal(err)
@@ -225,7 +225,7 @@ func TestEmptyDirectoriesAndFilesAreWarnings(t *testing.T) {
 
 func TestCredentialsOverPlainHTTPAreAWarningBeyondThisMachine(t *testing.T) {
 	for host, want := range map[string]int{"localhost:1": 0, "127.0.0.1": 0, "[::1]:8": 0, "a.example": 1, "10.0.0.1": 1} {
-		c, err := Load(folder(t, "a.yaml", "upstreams: {x: {url: 'http://"+host+"/mcp', auth: {type: header, value: v}}}"), Options{Getenv: none})
+		c, err := Load(folder(t, "a.yaml", "upstreams: {x: {url: 'http://"+host+"/mcp', auth: {type: header, value: longer-than-eight}}}"), Options{Getenv: none})
 		if err != nil || len(c.Warnings) != want {
 			t.Errorf("%s: %+v, %v", host, c, err)
 		}

@@ -127,7 +127,7 @@ func TestShapesOfEveryClientAreRead(t *testing.T) {
   "windsurf": {"serverUrl": "https://w.example/mcp", "disabled": false, "disabledTools": ["b"]},
   "claude": {"type": "stdio", "command": "run", "args": [], "env": {}},
   "cline": {"command": "run", "alwaysAllow": [], "disabled": true}
-}}`), Options{Getenv: vars("KEY", "k")})
+}}`), Options{Getenv: vars("KEY", "k-e-y-of-cursor")})
 	if err != nil {
 		t.Fatal(err)
 	}

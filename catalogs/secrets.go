@@ -271,3 +271,7 @@ func (h *hider) link(raw, key string) string {
 	}
 	return head + "?" + strings.Join(pairs, "&")
 }
+
+// LooksSecret says that the value of a variable or a query parameter with this
+// name is probably a secret.
+func LooksSecret(name, value string) bool { return secretEnv(name, value) }

@@ -48,6 +48,8 @@ type Answer struct {
 	Result []byte // raw, as received, strictly checked
 	Error  *wire.Error
 	Era    wire.Era // of the upstream: how Result is to be read
+
+	Credential string // id of the one that the call was made with; "" = none
 }
 
 // Failures of the upstream itself, as opposed to answers of it.
@@ -68,6 +70,7 @@ type Failure struct {
 	Kind       error         // one of the sentinels above
 	RetryAfter time.Duration // 0 unknown
 	Detail     string        // for the operator's log, never for the agent; no secrets
+	Credential string        // as in Answer; "" also where it came to no use
 
 	final bool // the request was made twice already: no new connection may take it
 }

@@ -60,7 +60,7 @@ func (s Status) Unconfined() bool { return s.Confinement == unconfined }
 // notice remembers how conn's process is confined, and has the log say it
 // when that is news.
 func (u *upstream) notice(conn connection) {
-	s, ok := conn.(*stdio)
+	s, ok := behind(conn).(*stdio)
 	if !ok {
 		return
 	}

@@ -46,6 +46,13 @@ func dial(ctx context.Context, d dialConfig) (connection, error) {
 		d.Now = time.Now
 	}
 	u := d.Upstream
+	var mask *credential.Mask
+	if hide := d.Credential.Mask; hide != nil {
+		mask = hide()
+		if tell := d.Elicited; tell != nil {
+			d.Elicited = func(params []byte) { tell(hide().JSON(params)) }
+		}
+	}
 	var c connection
 	var err error
 	switch {
@@ -55,9 +62,9 @@ func dial(ctx context.Context, d dialConfig) (connection, error) {
 		c, err = dialHTTP(ctx, &d)
 	}
 	if err != nil {
-		return nil, failed(ctx, u.Name, err)
+		return nil, masked(mask, failed(ctx, u.Name, err))
 	}
-	return c, nil
+	return behindWall(c, &d), nil
 }
 
 func dialHTTP(ctx context.Context, d *dialConfig) (connection, error) {

@@ -37,6 +37,7 @@ func (u *upstream) call(ctx context.Context, p *identity.Principal, c *Call) (*A
 			return nil, err
 		}
 		answer, err := m.conn.do(ctx, u.relayed(c, m.conn, t))
+		answer, err = usedBy(m.key.credential, answer, err)
 		f, _ := errors.AsType[*Failure](err)
 		stale := f != nil && errors.Is(f, ErrUnavailable) && !f.final && m.lost()
 		u.pool.release(m)
@@ -52,6 +53,25 @@ func (u *upstream) call(ctx context.Context, p *identity.Principal, c *Call) (*A
 		}
 		return answer, nil
 	}
+}
+
+// usedBy is how a call ended, with the id of the credential that it was made
+// with.
+func usedBy(id string, a *Answer, err error) (*Answer, error) {
+	if id == "" {
+		return a, err
+	}
+	if f, ok := err.(*Failure); ok {
+		g := *f
+		g.Credential = id
+		return nil, &g
+	}
+	if err == nil {
+		b := *a
+		b.Credential = id
+		a = &b
+	}
+	return a, err
 }
 
 // relayed is c as the connection gets it.

@@ -55,8 +55,8 @@ func notExecuted(f *Failure) *Failure {
 // refused maps an HTTP answer that carries no JSON-RPC answer to us. The body
 // is not looked at: a login page or a stack trace is nobody's business
 // (case A-084).
-func refused(upstream string, resp *http.Response, now time.Time) *Failure {
-	f := fail(upstream, ErrUnavailable, "HTTP %d", resp.StatusCode)
+func (e *endpoint) refused(resp *http.Response) *Failure {
+	f := fail(e.name, ErrUnavailable, "HTTP %d", resp.StatusCode)
 	switch s := resp.StatusCode; {
 	case s >= 200 && s < 300:
 		f.Kind = ErrBadAnswer
@@ -64,15 +64,23 @@ func refused(upstream string, resp *http.Response, now time.Time) *Failure {
 	case s >= 300 && s < 400:
 		f.Detail += ": redirects are not followed; put the final URL into the catalog entry"
 	case s == http.StatusUnauthorized, s == http.StatusForbidden:
-		f.Detail += ": the upstream does not accept the gateway's credential"
+		f.Detail += ": " + e.auth
 	case s == http.StatusTooManyRequests, s == http.StatusServiceUnavailable:
-		f.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), now)
+		f.RetryAfter = retryAfter(resp.Header.Get("Retry-After"), e.now())
 	case s >= 500:
 		// The request may have been executed before this went wrong, or, from
 		// a proxy on the way, be still running.
 		f.Kind = ErrUnknownOutcome
 	}
 	return f
+}
+
+// refusedCredential is what to say of an upstream's 401 or 403.
+func refusedCredential(d *dialConfig) string {
+	if d.Credential.Authorize == nil {
+		return fmt.Sprintf("the upstream wants a credential; declare its auth in %s", d.Upstream.Source)
+	}
+	return fmt.Sprintf("the upstream refuses its credential; check auth in %s", d.Upstream.Source)
 }
 
 // retryAfter reads RFC 9110 10.2.3: seconds or a date. 0 means unknown.

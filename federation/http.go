@@ -90,12 +90,12 @@ func (e *endpoint) ask(ctx context.Context, q *query, h http.Header, body []byte
 		}
 		var f *Failure
 		if r.msg, f = e.response(raw, q, r.status >= 400); f != nil && r.status >= 300 {
-			f = refused(e.name, resp, e.now())
+			f = e.refused(resp)
 		}
 		return r, f
 	}
 	resp.Body.Close()
-	return r, refused(e.name, resp, e.now())
+	return r, e.refused(resp)
 }
 
 // answers says whether a status may carry a JSON-RPC answer. 401 and 403

@@ -181,7 +181,7 @@ func (l *legacyHTTP) tell(ctx context.Context, s *session, body []byte) *Failure
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode >= 300 {
-		return refused(l.name, resp, l.d.Now())
+		return l.refused(resp)
 	}
 	discard(resp.Body)
 	return nil

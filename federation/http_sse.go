@@ -86,7 +86,7 @@ func (s *sseHTTP) open() (io.ReadCloser, *wire.EventReader, error) {
 	}
 	if resp.StatusCode != http.StatusOK || mediaType(resp.Header) != "text/event-stream" {
 		resp.Body.Close()
-		return nil, nil, errors.Join(errNoEndpoint, refused(s.name, resp, s.now()))
+		return nil, nil, errors.Join(errNoEndpoint, s.refused(resp))
 	}
 	events := wire.NewEventReader(resp.Body, s.limit)
 	ev, err := events.Next()

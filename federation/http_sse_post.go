@@ -71,7 +71,7 @@ func (s *sseHTTP) deliver(ctx context.Context, x *exchange, body []byte) *Failur
 		s.abandon()
 	}
 	if resp.StatusCode >= 300 {
-		return refused(s.name, resp, s.now())
+		return s.refused(resp)
 	}
 	discard(resp.Body)
 	return nil

@@ -157,7 +157,7 @@ func (l *legacyHTTP) get(ctx context.Context, s *session, lastID string) (io.Rea
 	case resp.StatusCode >= 500 || resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode == http.StatusConflict:
 		// 409: the SDKs' servers allow one GET stream at a time, and may not
 		// have noticed yet that the last one broke.
-		err = refused(l.name, resp, l.d.Now())
+		err = l.refused(resp)
 	default:
 		err = errNoStream
 	}

@@ -128,7 +128,8 @@ func (p *pool) acquire(ctx context.Context, who *identity.Principal, capabilitie
 		}
 		p.release(m)
 		if !errors.Is(m.err, errMoved) {
-			return nil, m.err
+			_, err := usedBy(c.ID, nil, m.err)
+			return nil, err
 		}
 	}
 	return nil, &Failure{Upstream: p.u.name, Kind: ErrUnavailable, Detail: "the upstream's era keeps changing"}

@@ -33,7 +33,7 @@ func (f *Federation) RootsChanged(p *identity.Principal, name string) {
 		if key.principal != p.Key() || m.conn == nil {
 			continue
 		}
-		if t, ok := m.conn.(teller); ok {
+		if t, ok := behind(m.conn).(teller); ok {
 			t.say(wire.AppendNotification(nil, "notifications/roots/list_changed", nil))
 		}
 	}

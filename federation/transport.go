@@ -15,6 +15,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/ostiary/ostiary/catalogs"
 	"github.com/ostiary/ostiary/federation/credential"
 )
 
@@ -37,6 +38,7 @@ type endpoint struct {
 	url   *url.URL
 	host  string
 	agent []string // User-Agent
+	auth  string   // what an operator can do about a refused credential
 	cred  credential.Credential
 	rt    *http.Transport
 	limit int // bytes of one answer
@@ -52,22 +54,14 @@ func newEndpoint(d *dialConfig) (*endpoint, error) {
 		return nil, errors.New("url is not an http or https address")
 	}
 	u.Fragment, u.RawFragment, u.User = "", "", nil
-	var proxy *url.URL
-	if d.Upstream.Proxy != "" {
-		if proxy, err = url.Parse(d.Upstream.Proxy); err != nil || proxy.Host == "" {
-			return nil, errors.New("proxy is not a URL") // err would quote its password
-		}
-	}
 	conf := new(tls.Config)
 	if d.Credential.TLS != nil {
 		conf = d.Credential.TLS.Clone()
 	}
-	if d.Upstream.CAFile != "" {
-		if conf.RootCAs, err = withAuthorities(d.Upstream.CAFile); err != nil {
-			return nil, err
-		}
+	proxy, err := network(d.Upstream, conf)
+	if err != nil {
+		return nil, err
 	}
-	conf.MinVersion = max(conf.MinVersion, tls.VersionTLS12)
 	g := newGuard(u, proxy)
 	e := &endpoint{
 		name:  d.Upstream.Name,
@@ -75,6 +69,7 @@ func newEndpoint(d *dialConfig) (*endpoint, error) {
 		host:  u.Host,
 		agent: []string{"ostiary/" + d.Version},
 		cred:  d.Credential,
+		auth:  refusedCredential(d),
 		limit: d.Upstream.Limits.Response,
 		now:   d.Now,
 	}
@@ -105,6 +100,23 @@ func newEndpoint(d *dialConfig) (*endpoint, error) {
 	return e, nil
 }
 
+// network is the entry's proxy, nil for none. It adds to conf what the entry says
+// of certificates.
+func network(u *catalogs.Upstream, conf *tls.Config) (proxy *url.URL, err error) {
+	if u.Proxy != "" {
+		if proxy, err = url.Parse(u.Proxy); err != nil || proxy.Host == "" {
+			return nil, errors.New("proxy is not a URL") // err would quote its password
+		}
+	}
+	if u.CAFile != "" {
+		if conf.RootCAs, err = withAuthorities(u.CAFile); err != nil {
+			return nil, err
+		}
+	}
+	conf.MinVersion = max(conf.MinVersion, tls.VersionTLS12)
+	return proxy, nil
+}
+
 // withAuthorities adds the certificates of a PEM file to the system's own.
 func withAuthorities(file string) (*x509.CertPool, error) {
 	pem, err := os.ReadFile(file)
@@ -133,6 +145,18 @@ func (e *endpoint) send(ctx context.Context, x *exchange, method string, h http.
 func (e *endpoint) sendTo(ctx context.Context, x *exchange, method string, u *url.URL, h http.Header, body []byte) (*http.Response, error) {
 	h["User-Agent"] = e.agent
 	x.trace.GotConn = x.gotConn
+	prepare := func(req *http.Request) error {
+		if e.cred.Authorize == nil {
+			return nil
+		}
+		err := e.cred.Authorize(req)
+		// A credential sets headers. Where the request goes is not its to say.
+		req.URL, req.Host, req.Method = u, e.host, method
+		if err != nil {
+			return fmt.Errorf("credential: %w", err)
+		}
+		return nil
+	}
 	req := (&http.Request{
 		Method:     method,
 		URL:        u,
@@ -142,13 +166,10 @@ func (e *endpoint) sendTo(ctx context.Context, x *exchange, method string, u *ur
 		ProtoMajor: 1,
 		ProtoMinor: 1,
 	}).WithContext(httptrace.WithClientTrace(ctx, &x.trace))
-	if e.cred.Authorize != nil {
-		if err := e.cred.Authorize(req); err != nil {
-			return nil, fmt.Errorf("credential: %w", err)
-		}
-		// A credential sets headers. Where the request goes is not its to say.
-		req.URL, req.Host, req.Method = u, e.host, method
+	if err := prepare(req); err != nil {
+		return nil, err
 	}
+	renewed := false
 	for try := 0; ; try++ {
 		x.conn = nil
 		if body != nil {
@@ -158,6 +179,16 @@ func (e *endpoint) sendTo(ctx context.Context, x *exchange, method string, u *ur
 			req.ContentLength = int64(len(body))
 		}
 		resp, err := e.rt.RoundTrip(req)
+		if err == nil && resp.StatusCode == http.StatusUnauthorized && e.cred.Renew != nil && !renewed && e.cred.Renew(req) {
+			// Refused for its credential alone, it did not run; another one is
+			// at hand.
+			renewed, x.conn = true, nil
+			resp.Body.Close()
+			if err := prepare(req); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err == nil || try > 0 || !x.reused || x.sent(ctx) || ctx.Err() != nil {
 			return resp, err
 		}
