@@ -12,7 +12,8 @@
 #   conformance/signin.sh [PATH OF THE ostiary BINARY]
 #
 # Without a path it builds one. It needs npm, once (tools.sh), and go only to
-# build. The last line is "N passed, N failed"; the exit code is 1 if any failed.
+# build. The last line is "N passed, N failed", and ", N not checked" where there
+# is no Chromium; the exit code is 1 if any failed.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/clients/lib.sh"
@@ -297,7 +298,7 @@ if [ -n "$chromium" ]; then
 	counted 'passkey in Chromium' "$node" "$work/passkey.mjs" "$chromium" "$work/chromium" "http://localhost:$named" carol 'correct horse battery'
 	check 'the log says how carol signed in' holds '"hwk","user","mfa"' log named
 else
-	echo '     not checked: no chromium, chromium-browser or google-chrome on PATH'
+	skipped 'passkeys in a real browser' 'no chromium, chromium-browser or google-chrome on PATH (Debian: apt-get install chromium)'
 fi
 
 finish "$work/local.log" "$work/company.log"

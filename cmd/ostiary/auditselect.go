@@ -57,7 +57,7 @@ func (s *selector) add(r *audit.Record) error {
 	switch {
 	case follows:
 		delete(s.awaited, r.DecisionID)
-	case r.Kind == "decision":
+	case r.Kind == "decision" && r.Outcome == "" && r.Shown == nil: // others have no outcome to come
 		s.awaited[r.DecisionID] = true
 	}
 	return s.shown(r)

@@ -1,12 +1,14 @@
 package main
 
 import (
+	"bytes"
 	"encoding/json"
 	"flag"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf16"
 )
 
 // format is the value of --format: one of two words, the first the default.
@@ -36,18 +38,33 @@ func (f *format) Set(s string) error {
 func (f *format) json() bool { return f.value == "json" }
 
 // writeJSON writes v as one indented document.
-func writeJSON(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
-	e.SetEscapeHTML(false)
-	e.SetIndent("", "  ")
-	return e.Encode(v)
-}
+func writeJSON(w io.Writer, v any) error { return encodeJSON(w, v, "  ") }
 
 // writeLine writes v as one line.
-func writeLine(w io.Writer, v any) error {
-	e := json.NewEncoder(w)
+func writeLine(w io.Writer, v any) error { return encodeJSON(w, v, "") }
+
+// encodeJSON escapes what could drive a terminal, too: agents and upstreams
+// name things, and package json leaves C1 and bidirectional controls bare. All
+// of them stand in strings.
+func encodeJSON(w io.Writer, v any, indent string) error {
+	var text, out bytes.Buffer
+	e := json.NewEncoder(&text)
 	e.SetEscapeHTML(false)
-	return e.Encode(v)
+	e.SetIndent("", indent)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	for _, r := range text.String() {
+		if r == '\n' || harmless(r) == r {
+			out.WriteRune(r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			fmt.Fprintf(&out, `\u%04x`, unit)
+		}
+	}
+	_, err := w.Write(out.Bytes())
+	return err
 }
 
 // noWords refuses words after a verb that takes none.

@@ -23,17 +23,24 @@ type openedPart struct {
 	OK    bool // false = there is no key of that day
 }
 
-// auditOperations open what records hold sealed. Who does is on record.
+// auditOperations open what records hold sealed, once it is on record that
+// somebody does.
 func (o *office) auditOperations() map[string]admin.Operation {
 	return map[string]admin.Operation{
-		"audit.open": operation(func(_ context.Context, p sealedPart) (openedPart, error) {
+		"audit.open": operation(func(ctx context.Context, p sealedPart) (openedPart, error) {
 			if p.Why != "" {
-				o.audit.Note(&audit.Record{Kind: "event", Event: "audit.opened", Time: time.Now(), Detail: p.Why})
+				if err := o.noteOpened(ctx, p.Why); err != nil {
+					return openedPart{}, err
+				}
 			}
 			plain, ok, err := o.store.OpenDay(p.Day, p.Data, p.Bound)
 			return openedPart{plain, ok}, err
 		}),
 	}
+}
+
+func (o *office) noteOpened(ctx context.Context, why string) error {
+	return o.audit.Append(ctx, &audit.Record{Kind: "event", Event: "audit.opened", Time: time.Now(), Detail: why})
 }
 
 // unsealer opens sealed parts of records for a verb: by the server that runs on the
@@ -68,7 +75,9 @@ func (d *unsealer) OpenDay(day string, sealed, bound []byte) ([]byte, bool, erro
 		}
 	}
 	if d.why != "" {
-		d.office.audit.Note(&audit.Record{Kind: "event", Event: "audit.opened", Time: time.Now(), Detail: d.why})
+		if err := d.office.noteOpened(d.ctx, d.why); err != nil {
+			return nil, false, err
+		}
 		d.why = ""
 	}
 	return d.office.store.OpenDay(day, sealed, bound)

@@ -219,10 +219,15 @@ func userPasswdVerb() verb {
 				if w.Password, err = readPassword(ctx, io.In); err != nil {
 					return fmt.Errorf("user passwd: %w", err)
 				}
-				if err := ask(ctx, c, io, "user.passwd", w, nil); err != nil {
+				var u shownUser
+				if err := ask(ctx, c, io, "user.passwd", w, &u); err != nil {
 					return err
 				}
-				return showDone(io, format, map[string]string{"changed": userID(name)}, "changed the password of "+userID(name))
+				said := "changed the password of " + userID(name)
+				if u.Passkeys > 0 {
+					said += fmt.Sprintf("; passkeys: %d, which sign in without it (--drop-passkeys removes them)", u.Passkeys)
+				}
+				return showDone(io, format, map[string]string{"changed": userID(name)}, said)
 			}
 		},
 	}

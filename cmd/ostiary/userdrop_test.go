@@ -80,7 +80,10 @@ func TestWhatIsLostIsDroppedWithANewPassword(t *testing.T) {
 			}
 			return nil
 		})
-		s.verb(t, append([]string{"user", "passwd", "alice", "--password-stdin"}, strings.Fields(tt.flags)...)...)
+		said := s.verb(t, append([]string{"user", "passwd", "alice", "--password-stdin"}, strings.Fields(tt.flags)...)...)
+		if strings.Contains(said, "passkeys: 2, which sign in without it") != (tt.passkeys > 0) {
+			t.Errorf("%q: it says %q", tt.flags, said)
+		}
 		if u, sessions := seen("alice"); u.TOTP != tt.totp || u.Passkeys != tt.passkeys || u.signIn() != tt.word || sessions != 0 {
 			t.Errorf("%q: %+v, %d sessions", tt.flags, u, sessions)
 		}

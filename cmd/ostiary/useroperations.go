@@ -113,10 +113,16 @@ func (o *office) setUser(ctx context.Context, w userWish) (shownUser, error) {
 }
 
 // setPassword also signs the person out everywhere: who knew the old password
-// may be signed in with it.
-func (o *office) setPassword(ctx context.Context, w userWish) (nothing, error) {
+// may be signed in with it. Passkeys go first: of a sign-in with one of them that
+// is under way, the change of the password is what stops it.
+func (o *office) setPassword(ctx context.Context, w userWish) (shownUser, error) {
 	id := userID(w.Name)
-	_, err := o.accounts.UpdateUser(ctx, id, func(u *store.User) error {
+	if w.DropPasskeys {
+		if err := o.store.DeletePasskeys(ctx, id); err != nil {
+			return shownUser{}, err
+		}
+	}
+	u, err := o.accounts.UpdateUser(ctx, id, func(u *store.User) error {
 		if u.Issuer != login.LocalIssuer {
 			return fmt.Errorf("%s signs in at %s, and has no password here", w.Name, u.Issuer)
 		}
@@ -127,12 +133,12 @@ func (o *office) setPassword(ctx context.Context, w userWish) (nothing, error) {
 		return nil
 	})
 	if err != nil {
-		return nothing{}, noUser(w.Name, err)
+		return shownUser{}, noUser(w.Name, err)
 	}
-	if w.DropPasskeys {
-		err = o.store.DeletePasskeys(ctx, id)
+	if err := errors.Join(o.store.DeleteSessions(ctx, id), o.accounts.SignOutEverywhere(ctx, id)); err != nil {
+		return shownUser{}, err
 	}
-	return nothing{}, errors.Join(err, o.store.DeleteSessions(ctx, id), o.accounts.SignOutEverywhere(ctx, id))
+	return o.showUser(ctx, u)
 }
 
 // Bounds of what an operator says about a user.

@@ -91,7 +91,7 @@ func newFederation(c *config, snapshots federation.SnapshotStore, log *slog.Logg
 	config := federation.Config{
 		Logger:      log.With("part", "federation"),
 		Now:         time.Now,
-		Credentials: credential.None{},
+		Credentials: &credential.Keeper{Outbound: federation.Outbound},
 		Snapshots:   snapshots,
 		Version:     thisBuild().Version,
 	}
