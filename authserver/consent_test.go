@@ -11,6 +11,7 @@ import (
 
 // TestConsentIsGivenOnceByThePersonWhoWasAsked are forms that are not the
 // person's own answer to the page they saw.
+// Security catalogue A-056.
 func TestConsentIsGivenOnceByThePersonWhoWasAsked(t *testing.T) {
 	h := newHouse(t)
 	alice, bob := h.browser().signIn("alice"), h.browser().signIn("bob")
@@ -63,6 +64,7 @@ func TestConsentIsGivenOnceByThePersonWhoWasAsked(t *testing.T) {
 	}
 }
 
+// Security catalogue A-044.
 func TestDenyTellsTheClientAndKeepsNothing(t *testing.T) {
 	h := newHouse(t)
 	b := h.browser().signIn("alice")
@@ -80,6 +82,7 @@ func TestDenyTellsTheClientAndKeepsNothing(t *testing.T) {
 
 // TestAskingIsSkippedOnlyForTheSameAgain: one consent, then requests that differ
 // in one thing.
+// Security catalogue A-048.
 func TestAskingIsSkippedOnlyForTheSameAgain(t *testing.T) {
 	h := newHouse(t)
 	alice := h.browser().signIn("alice")
@@ -185,6 +188,7 @@ func TestARequestExpiresAndCantBeForged(t *testing.T) {
 
 // TestAHostileClientNameIsShownAsWhatItIs: A name can be markup, turn the text
 // around, imitate another, or be endless.
+// Security catalogue A-058.
 func TestAHostileClientNameIsShownAsWhatItIs(t *testing.T) {
 	for rule, name := range map[string]string{"markup and look-alikes": oddNameRaw, "endless": strings.Repeat("M", 10_000), "quotes": `"'><img src=x onerror=alert(1)>`} {
 		h := newHouse(t)

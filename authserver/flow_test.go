@@ -174,6 +174,7 @@ func TestTokensOutliveARestart(t *testing.T) {
 // TestOneOfManyRedeems and TestOneOfManyRefreshes: of a hundred requests at
 // once exactly one succeeds, its tokens work afterwards, and each loser is told
 // invalid_grant.
+// Security catalogue A-038.
 func TestOneOfManyRedeems(t *testing.T) {
 	h := newHouse(t)
 	code := h.browser().signIn("alice").code("loop", loopUsed)

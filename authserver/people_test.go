@@ -262,6 +262,7 @@ func (b *browser) connect(id, redirect string) map[string]any {
 
 // TestSignInAndConsentLeadToACode: the whole way of a person who is not signed
 // in, as a cookie jar that submits forms goes it.
+// Security catalogue A-044.
 func TestSignInAndConsentLeadToACode(t *testing.T) {
 	h := newHouse(t)
 	b := h.browser()

@@ -178,6 +178,7 @@ func TestTheProvidersOwnSignInIsWhatCounts(t *testing.T) {
 	}
 }
 
+// Security catalogue A-051.
 func TestAnAnswerBelongsToOneBrowserOnce(t *testing.T) {
 	tests := []struct {
 		rule string

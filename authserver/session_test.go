@@ -164,6 +164,7 @@ func TestLastSeenIsWrittenAtMostOnceAMinute(t *testing.T) {
 	}
 }
 
+// Security catalogue A-054.
 func TestAWrongSignInSaysNothingAboutTheAccount(t *testing.T) {
 	h := newHouse(t)
 	var first string
@@ -182,6 +183,7 @@ func TestAWrongSignInSaysNothingAboutTheAccount(t *testing.T) {
 	}
 }
 
+// Security catalogue A-054.
 func TestGuessingIsSlowedDownAndRecordedOnce(t *testing.T) {
 	h := newHouse(t)
 	b := h.browser()
@@ -212,6 +214,7 @@ func TestASignInThatCantBeRecordedDoesNotHappen(t *testing.T) {
 }
 
 // TestEveryPageIsGuarded reads headers and markup of all kinds of pages.
+// Security catalogue A-057.
 func TestEveryPageIsGuarded(t *testing.T) {
 	h := newHouse(t)
 	b := h.browser()

@@ -95,6 +95,7 @@ func TestClientsThatActForThemselves(t *testing.T) {
 
 // TestClientAssertions (RFC 7523 3): signed by the client, for this server,
 // now, once.
+// Security catalogue A-025.
 func TestClientAssertions(t *testing.T) {
 	key := must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader))
 	h := newHouse(t, withMachines(t, key))

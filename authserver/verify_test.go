@@ -20,6 +20,7 @@ import (
 func mustPrefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 
 // TestChallenges: which answer a request without a valid token gets.
+// Security catalogue A-025.
 func TestChallenges(t *testing.T) {
 	h := newHouse(t)
 	bearer, _, err := h.IssueToken(t.Context(), TokenRequest{User: "local:alice"})

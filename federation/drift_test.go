@@ -64,6 +64,7 @@ func definition(name, description string) string {
 	return fmt.Sprintf(`{"name":%q,"description":%q,"inputSchema":{"type":"object"}}`, name, description)
 }
 
+// Security catalogue A-088.
 func TestAChangedDefinitionIsToldOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		up := tools(definition("a", "one"), definition("b", "one"))

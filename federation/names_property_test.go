@@ -49,6 +49,7 @@ func originals(r *rand.Rand, n int) []string {
 // the same, the merged namespace has every one, under a name of its own that
 // every provider accepts, that leads back to it, and that depends on nothing
 // but the upstream's prefix and the original.
+// Security catalogue A-090.
 func TestEveryToolAndPromptHasOneAcceptableName(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 47))
 	for _, k := range []Kind{Tool, Prompt} {

@@ -16,7 +16,9 @@ func TestOutboundReachesWhatTheOperatorWroteAndNothingElseInside(t *testing.T) {
 	leavesNothing(t)
 	reached := make(chan string, 16)
 	inner := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { reached <- r.URL.Path }))
-	as := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, inner+"/redirected", 307) }))
+	as := newServer(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, inner+"/redirected", http.StatusTemporaryRedirect)
+	}))
 	client, err := Outbound(entryFor(as), as)
 	if err != nil {
 		t.Fatal(err)

@@ -161,6 +161,7 @@ func gate(u *upstream) (arrived chan string, open chan struct{}) {
 	return arrived, open
 }
 
+// Security catalogue A-115.
 func TestRequestsOfABatchRunTogetherAndEachCounts(t *testing.T) {
 	u := newUpstream(t, wire.Modern)
 	r := newRig(t, map[string]*upstream{"up": u}, func(_ *rig, c *Config) { c.Limits.Calls = 2 })
@@ -269,6 +270,7 @@ func (panicking) Decide(_ context.Context, r *policy.Request) (policy.Decision, 
 	return policy.Decision{Allow: true}, nil
 }
 
+// Security catalogue A-113.
 func TestARequestThatPanicsEndsNeitherItsBatchNorTheGateway(t *testing.T) {
 	u := newUpstream(t, wire.Modern)
 	u.tools = `{"name":"mistake","inputSchema":{"type":"object"}},{"name":"fine","inputSchema":{"type":"object"}}`

@@ -55,6 +55,7 @@ func TestALegacyAgentListsAndCallsInBothEras(t *testing.T) {
 
 // Promise 1: what an agent sends in headers, and what of its _meta is not
 // allowed, never reaches an upstream.
+// Security catalogue A-068.
 func TestNothingOfTheAgentsOwnReachesAnUpstream(t *testing.T) {
 	for _, era := range []wire.Era{wire.Modern, wire.Legacy} {
 		u := newUpstream(t, era)
@@ -179,6 +180,7 @@ func (h *hiding) Visible(_ context.Context, _ *policy.Request, _ []string, targe
 
 // Promise 2: what is not listed answers exactly like what does not exist, and
 // costs the same work.
+// Security catalogue A-097 and A-093.
 func TestHiddenIsUnknown(t *testing.T) {
 	u := newUpstream(t, wire.Modern)
 	u.tools = `{"name":"hidden","inputSchema":{"type":"object"}},{"name":"denied","inputSchema":{"type":"object"}},{"name":"broken","inputSchema":{"type":"object"}}`
@@ -317,6 +319,7 @@ func TestEachCallHasOneDecisionAndOneOutcome(t *testing.T) {
 	}
 }
 
+// Security catalogue A-030.
 func TestRequestStateIsGoodForItsOwnRequestAlone(t *testing.T) {
 	u := newUpstream(t, wire.Modern)
 	u.tools += `,{"name":"other","inputSchema":{"type":"object"}}`
@@ -358,6 +361,7 @@ func TestRequestStateIsGoodForItsOwnRequestAlone(t *testing.T) {
 	}
 }
 
+// Security catalogue A-066.
 func TestUndeclaredInputRequestsAreNotRelayed(t *testing.T) {
 	u := newUpstream(t, wire.Modern)
 	for name, ask := range map[string]string{
@@ -382,6 +386,7 @@ func TestUndeclaredInputRequestsAreNotRelayed(t *testing.T) {
 	}
 }
 
+// Security catalogue A-030.
 func TestPagesCoverTheListAndCursorsAreTheirOwners(t *testing.T) {
 	u := newUpstream(t, wire.Modern)
 	var tools []string

@@ -275,6 +275,7 @@ func TestServeEnds(t *testing.T) {
 	}
 }
 
+// Security catalogue A-115.
 func TestStreamsOfOnePrincipal(t *testing.T) {
 	s := newSession(t, "2025-11-25", Limits{Streams: 2})
 	url := agentOf(t, s, nil)

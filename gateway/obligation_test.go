@@ -210,6 +210,7 @@ func (v scoped) Verify(ctx context.Context, r *http.Request) (*identity.Principa
 	return p, err
 }
 
+// Security catalogue A-031.
 func TestMoreScopesAreAskedForInOneChallenge(t *testing.T) {
 	u := newUpstream(t, wire.Legacy)
 	u.extra["prompts/list"] = `{"name":"p"}`

@@ -60,6 +60,7 @@ func members(n int) string {
 
 // A schema may be hostile: what it names is not fetched, and no validation takes
 // long.
+// Security catalogue A-067 and A-116.
 func TestASchemaThatCantBeUsedIsAnErrorInShortTime(t *testing.T) {
 	deep := `{"$defs":{"d0":{"const":1}`
 	for i := range 40 {

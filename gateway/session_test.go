@@ -537,6 +537,7 @@ func TestSubscriptions(t *testing.T) {
 	}
 }
 
+// Security catalogue A-115.
 func TestSubscriptionsOfOnePrincipal(t *testing.T) {
 	g := newSessionGateway(t, Limits{})
 	var last *session

@@ -351,6 +351,7 @@ func TestAnAgentThatHangsUpTakesItsUnseenTaskWithIt(t *testing.T) {
 }
 
 // Promise 2, hidden = unknown: a handle binds principal and endpoint.
+// Security catalogue A-030.
 func TestAHandleIsGoodForItsPrincipalAndEndpointAlone(t *testing.T) {
 	var now atomic.Int64
 	now.Store(time.Now().Unix())

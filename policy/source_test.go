@@ -8,6 +8,7 @@ import (
 	"testing"
 )
 
+// Security catalogue A-103.
 func TestForwardedHeadersCountFromTrustedProxiesOnly(t *testing.T) {
 	for _, c := range []struct {
 		name    string

@@ -55,6 +55,7 @@ func filled(t testing.TB, o Options) (dir string) {
 	return dir
 }
 
+// Security catalogue A-072.
 func TestNothingStandsInTheFilesInClear(t *testing.T) {
 	t.Parallel()
 	const canary = "CANARY-7c1f4e"

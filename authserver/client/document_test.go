@@ -104,6 +104,7 @@ func TestAClientDescribesItselfAtItsURL(t *testing.T) {
 	}
 }
 
+// Security catalogue A-048.
 func TestADocumentThatIsRefused(t *testing.T) {
 	s := newSite(t)
 	with := func(k string, v any) http.HandlerFunc { return s.json(map[string]any{k: v}) }
@@ -210,6 +211,7 @@ func panicAfter(w http.ResponseWriter) {
 	panic(http.ErrAbortHandler)
 }
 
+// Security catalogue A-048.
 func TestASlowDripIsCutOff(t *testing.T) {
 	t.Parallel() // it takes fetchTime
 	d, s := newDesk(t, withDocuments), newSite(t)
@@ -263,6 +265,7 @@ func TestADocumentIsKeptAsLongAsItSays(t *testing.T) {
 	}
 }
 
+// Security catalogue A-048.
 func TestAnExpiredDocumentIsNeverServedStale(t *testing.T) {
 	d, s := newDesk(t, withDocuments), newSite(t)
 	if _, err := d.Client(t.Context(), s.url); err != nil {
@@ -281,6 +284,7 @@ func TestAnExpiredDocumentIsNeverServedStale(t *testing.T) {
 	}
 }
 
+// Security catalogue A-048.
 func TestTheDigestChangesWithWhatAConsentStandsOn(t *testing.T) {
 	s := newSite(t)
 	digestOf := func(change map[string]any) string {
@@ -313,6 +317,7 @@ func TestTheDigestChangesWithWhatAConsentStandsOn(t *testing.T) {
 	}
 }
 
+// Security catalogue A-048.
 func TestAClientIDThatIsNoDocumentURL(t *testing.T) {
 	var fetched atomic.Int32
 	r := &Registry{Documents: Documents{Enabled: true}}
@@ -342,6 +347,7 @@ func (c counting) RoundTrip(*http.Request) (*http.Response, error) {
 	return nil, errors.New("nobody there")
 }
 
+// Security catalogue A-065.
 func TestStrangersCantSendUsIntoThePrivateNetwork(t *testing.T) {
 	inner := newSite(t)
 	port := inner.url[strings.LastIndex(inner.url, ":"):]
@@ -422,6 +428,7 @@ func TestManyAskersCauseOneFetch(t *testing.T) {
 	}
 }
 
+// Security catalogue A-065.
 func TestOnlySoManyFetchesAtATime(t *testing.T) {
 	d, s := newDesk(t, withDocuments), newSite(t)
 	for range fetchSlots {
@@ -604,6 +611,7 @@ func TestAUsedDocumentClientGetsARecord(t *testing.T) {
 	}
 }
 
+// Security catalogue A-025.
 func TestUnknownKeyIDsCauseNoStorm(t *testing.T) {
 	d, s := newDesk(t, withDocuments), newSite(t)
 	s.set(s.text(publicSet, "Cache-Control", "max-age=3600"))

@@ -7,6 +7,7 @@ import (
 	"github.com/ostiary/ostiary/store"
 )
 
+// Security catalogue A-034.
 func TestARedirectURIMatchesAsAString(t *testing.T) {
 	c := &store.Client{RedirectURIs: []string{"https://app.example/cb", "https://app.example/q?a=1", "cursor://anysphere.cursor-mcp/oauth/callback"}}
 	tests := []struct {
@@ -53,6 +54,7 @@ func TestARedirectURIMatchesAsAString(t *testing.T) {
 	}
 }
 
+// Security catalogue A-035.
 func TestOnLoopbackOnlyThePortMayDiffer(t *testing.T) {
 	tests := []struct {
 		known, asked string
@@ -110,6 +112,7 @@ func TestOnLoopbackOnlyThePortMayDiffer(t *testing.T) {
 	}
 }
 
+// Security catalogue A-045.
 func TestWhatMayBeRegisteredAsARedirectURI(t *testing.T) {
 	schemes := []string{"cursor", "com.example.app"}
 	good := []string{

@@ -123,6 +123,7 @@ func TestTheClientsOfTheFieldRegister(t *testing.T) {
 	}
 }
 
+// Security catalogue A-045.
 func TestARegistrationThatIsRefused(t *testing.T) {
 	d := newDesk(t, func(r *Registry) { r.Registration.Burst = 1000 })
 	uris := func(n int) string {
@@ -229,6 +230,7 @@ func TestRegistrationTakesJSONByPost(t *testing.T) {
 	}
 }
 
+// Security catalogue A-045.
 func TestANameIsOneHarmlessLine(t *testing.T) {
 	tests := map[string]string{
 		"Claude Code (gw)":              "Claude Code (gw)",
@@ -250,6 +252,7 @@ func TestANameIsOneHarmlessLine(t *testing.T) {
 	}
 }
 
+// Security catalogue A-046.
 func TestOneSourceIsSlowedDownAndOthersAreNot(t *testing.T) {
 	var source netip.Addr
 	d := newDesk(t, func(r *Registry) { r.Source = func(*http.Request) netip.Addr { return source } })
@@ -286,6 +289,7 @@ func TestOneSourceIsSlowedDownAndOthersAreNot(t *testing.T) {
 
 // TestAFloodTakesNothingFromWhoIsThere: 20,000 registrations from one address
 // and from 200 of them (the clock advances as they come).
+// Security catalogue A-046.
 func TestAFloodTakesNothingFromWhoIsThere(t *testing.T) {
 	for _, sources := range []int{1, 200} {
 		t.Run(fmt.Sprint(sources, " sources"), func(t *testing.T) {
@@ -356,6 +360,7 @@ func TestTheTableOfSourcesIsBounded(t *testing.T) {
 	}
 }
 
+// Security catalogue A-046.
 func TestARegistrationIsForgottenWhenItIsNotUsed(t *testing.T) {
 	d := newDesk(t, nil)
 	_, a, _ := d.post(t, loopbackBody)

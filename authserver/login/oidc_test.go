@@ -184,6 +184,7 @@ func TestAnAddressIsANameOnlyWhenItIsVerified(t *testing.T) {
 
 // TestAWrongAnswerIsRefusedAndNothingIsKept are the ways in which an answer can
 // belong to another server, another sign-in or nobody.
+// Security catalogue A-051.
 func TestAWrongAnswerIsRefusedAndNothingIsKept(t *testing.T) {
 	tests := []struct {
 		rule string

@@ -11,6 +11,7 @@ import (
 	"time"
 )
 
+// Security catalogue A-058.
 func TestANameIsShownAsWhatItIs(t *testing.T) {
 	long := strings.Repeat("x", maxName)
 	tests := []struct{ rule, raw, shown, odd string }{

@@ -75,6 +75,7 @@ func TestADirectoryWithoutALogIsNoEmptyLog(t *testing.T) {
 	}
 }
 
+// Security catalogue A-022.
 func TestComplaintsDriveNoTerminal(t *testing.T) {
 	var b strings.Builder
 	complain(&b, errSaid(hostile))

@@ -205,6 +205,7 @@ func TestAnAgentForgesNoRecord(t *testing.T) {
 // What the issue asks to be shown of anonymous junk: at most one record per
 // source and minute, and a caller beside it notices nothing. A second of it by
 // default; OSTIARY_FLOOD_SECONDS=60 runs the minute, at 1,000 requests a second.
+// Security catalogue A-032.
 func TestAnonymousJunkFillsNoLog(t *testing.T) {
 	seconds, _ := strconv.Atoi(cmp.Or(os.Getenv("OSTIARY_FLOOD_SECONDS"), "1"))
 	upstream := httptest.NewServer(newEcho(1))

@@ -63,6 +63,7 @@ func segmentLines(t *testing.T, dir string, n int, change func([]string) []strin
 	}
 }
 
+// Security catalogue A-107.
 func TestAuditVerifyFindsTampering(t *testing.T) {
 	last := func(dir string) int {
 		list, _ := filepath.Glob(filepath.Join(dir, "audit", "segment-*.jsonl"))

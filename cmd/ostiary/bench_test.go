@@ -85,6 +85,7 @@ func TestBenchCallsTheHealthyUpstreamAloneBesideWellOnesAndBesideIllOnes(t *test
 	}
 }
 
+// Security catalogue A-097.
 func TestBenchComparesHiddenToolsWithAbsentOnes(t *testing.T) {
 	rows := runBench(t, "hidden", "--pairs", "20").Hidden
 	if len(rows) != 4 {

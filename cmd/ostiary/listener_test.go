@@ -89,6 +89,7 @@ func slowPost(t *testing.T, h http.Handler, pause time.Duration) string {
 	return strings.TrimSpace(status)
 }
 
+// Security catalogue A-114.
 func TestABodyThatDoesNotArriveInTimeEndsTheRequest(t *testing.T) {
 	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, err := io.ReadAll(r.Body); err != nil {
@@ -110,6 +111,7 @@ func TestABodyThatDoesNotArriveInTimeEndsTheRequest(t *testing.T) {
 	}
 }
 
+// Security catalogue A-114.
 func TestAHeadOverItsLimitIsRefused(t *testing.T) {
 	g := newSite(t).serve(t)
 	for _, c := range []struct{ size, want int }{{maxHeaderBytes - 1024, 200}, {maxHeaderBytes + 8192, 431}} {

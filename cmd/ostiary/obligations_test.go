@@ -175,6 +175,7 @@ obligations contains {"type": "approval"} if input.arguments.text == "delete all
 
 // The flow of MCP 2026-07-28, Authorization, Scope Challenge Handling, as a
 // client goes through it: from the 403 to a token that does.
+// Security catalogue A-031.
 func TestAnAgentStepsUpToTheScopesThatItIsAskedFor(t *testing.T) {
 	t.Chdir(t.TempDir())
 	s, args := obliging(t, `

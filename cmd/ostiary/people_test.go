@@ -167,6 +167,7 @@ func (w *town) hears(t *testing.T, user string, legacy bool) (listChanged func()
 	}
 }
 
+// Security catalogue A-101.
 func TestTwoPeopleSeeTheirOwnListsAndHearWhenTheyChange(t *testing.T) {
 	w := newTown(t)
 	if a, b := w.list(t, "alice"), w.list(t, "bob"); !all(a, "east__") || !all(b, "west__") {
@@ -210,6 +211,7 @@ func TestTwoPeopleSeeTheirOwnListsAndHearWhenTheyChange(t *testing.T) {
 
 // TestInterleavedPeopleNeverGetWhatIsTheOthers sends requests of two people at
 // once, each with a word of its own that the other must not get.
+// Security catalogue A-083.
 func TestInterleavedPeopleNeverGetWhatIsTheOthers(t *testing.T) {
 	requests := interleavedRequests
 	if n, err := strconv.Atoi(os.Getenv("OSTIARY_TEST_INTERLEAVED")); err == nil {

@@ -40,6 +40,7 @@ func copied(t *testing.T, names ...string) string {
 	return dir
 }
 
+// Security catalogue A-102.
 func TestEachPolicyOfTheLibraryStandsAlone(t *testing.T) {
 	for _, name := range library(t) {
 		t.Run(name, func(t *testing.T) {

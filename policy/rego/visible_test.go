@@ -207,6 +207,7 @@ func stepsUp(t *testing.T, e *Engine, r *policy.Request, d policy.Decision) bool
 
 // TestCallableIsListed is the promise over generated policies, callers,
 // targets and calls.
+// Security catalogue A-098.
 func TestCallableIsListed(t *testing.T) {
 	var n tally
 	for seed := range uint64(120) {
@@ -250,6 +251,7 @@ func listedIsCallable(t *testing.T, seed uint64, n *tally) {
 	}
 }
 
+// Security catalogue A-098.
 func TestListedIsCallable(t *testing.T) {
 	var n tally
 	for seed := range uint64(60) {

@@ -102,6 +102,7 @@ func lastNumber(t testing.TB, dir string) int {
 	return list[len(list)-1]
 }
 
+// Security catalogue A-107.
 func TestTamperingIsFound(t *testing.T) {
 	const records = 24
 	other, _, _ := signedLog(t, records)
